@@ -1,0 +1,66 @@
+# `make help` lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SAMPLE ?= 2000
+SPEC ?=
+SIZE ?= full
+
+.DEFAULT_GOAL := help
+.PHONY: help dry-run bundle test lint bench lock schema clean
+
+help: ## What there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+dry-run: $(VENV)/cpu.stamp models/default/bundle.json ## Embed a sample here; SPEC=my.yaml for your own, SAMPLE=2000 or 1%
+	@$(BIN)/embed-job run $(SPEC) --sample $(SAMPLE)
+
+test: $(VENV)/dev.stamp models/default/bundle.json ## Every test, with one closing summary
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Style, types, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp models/default/bundle.json ## The comparisons of README; SIZE=ci for a short run
+	$(BIN)/python -m benchmarks.run --size $(SIZE)
+
+bundle: models/default/bundle.json ## The default model's bundle, in models/default
+
+models/default/bundle.json: | $(VENV)/cpu.stamp
+	@$(BIN)/embed-job bundle default --out models/default
+
+schema: $(VENV)/cpu.stamp ## What is generated from the spec: jobs/schema.json, docs/spec.md
+	@$(BIN)/embed-job init --schema jobs/schema.json --force
+	@sed -i '/^```yaml$$/,$$d' docs/spec.md
+	@{ echo '```yaml'; $(BIN)/embed-job init -; echo '```'; } >> docs/spec.md
+
+# The dev lock holds the cpu lock's versions, so one folder serves both.
+$(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/cpu.stamp
+	@echo "Installing what the tests need (torch among it) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/cpu.stamp: requirements/cpu.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is needed (Debian: apt-get install python3-venv)." >&2; exit 2; }
+	@echo "Installing the CPU engine into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/cpu.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-annotate --no-header
+lock: $(VENV)/dev.stamp ## Lock the dependencies anew
+	$(BIN)/python -m pip install --quiet uv
+	$(COMPILE) pyproject.toml requirements/build.in --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in -c requirements/dev.txt -o requirements/cpu.txt
+	$(COMPILE) pyproject.toml --extra gpu -c requirements/dev.txt -o requirements/gpu.txt
+	$(COMPILE) pyproject.toml --extra launcher -o requirements/launcher.txt
+
+clean: ## Remove what was made, but not the model
+	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

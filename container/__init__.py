@@ -1,0 +1,1 @@
+"""What runs in the image: the only room that reads ``/opt/ml`` and SageMaker's environment."""

@@ -1,0 +1,235 @@
+"""The job, as its user writes it: one frozen spec that the launcher writes and the engine reads.
+
+Every default lives here. ``file.py`` reads it from YAML and words its errors.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+COLUMNS = (
+    "id",
+    "doc_id",
+    "chunk",
+    "char_start",
+    "char_end",
+    "n_tokens",
+    "content_hash",
+    "text",
+    "vector",
+)
+"""The columns of every output; metadata goes between text and vector."""
+
+
+MetadataType = Literal["auto", "string", "int64", "float64", "bool", "timestamp"]
+
+
+class Section(BaseModel):
+    """A part of the spec: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Fields(Section):
+    """Which fields of a record are its id, its text and its metadata."""
+
+    id: str = Field("id", min_length=1, description="The field that identifies a document.")
+    text: tuple[str, ...] = Field(
+        ("text",),
+        min_length=1,
+        description="The field, or fields in order, that make the text; joined by a line break.",
+    )
+    metadata: dict[str, MetadataType] = Field(
+        default_factory=dict,
+        description="Columns carried along: a list of names (types are found in the input) "
+        "or a mapping of name to type.",
+    )
+
+    @field_validator("text", mode="before", json_schema_input_type=str | tuple[str, ...])
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator(
+        "metadata",
+        mode="before",
+        json_schema_input_type=tuple[str, ...] | dict[str, MetadataType],
+    )
+    @classmethod
+    def _names_or_types(cls, value: object) -> object:
+        return dict.fromkeys(value, "auto") if isinstance(value, list | tuple) else value
+
+    @field_validator("metadata")
+    @classmethod
+    def _no_reserved_name(cls, value: dict[str, MetadataType]) -> dict[str, MetadataType]:
+        taken = sorted(set(value) & set(COLUMNS))
+        if taken:
+            raise ValueError(f"'{taken[0]}' is a column of every output; rename it in the input")
+        return value
+
+
+class InputSpec(Section):
+    """Where the documents are and what is refused among them."""
+
+    uri: str = Field(
+        min_length=1,
+        description="A file, a folder, a glob or an s3:// prefix of "
+        ".jsonl .csv .tsv .parquet .txt .md, and .gz and .zst of all but Parquet.",
+    )
+    fields: Fields = Fields()
+    on_duplicate_id: Literal["reject", "last_wins", "suffix"] = Field(
+        "reject",
+        description="A second document of the same id within a split: refuse it, let it replace "
+        "the first, or give it the suffix ~2.",
+    )
+    allow_duplicates_across_splits: bool = Field(
+        False, description="Whether a run may succeed though an id occurs in several splits."
+    )
+    max_rejected_fraction: float = Field(
+        0.05, ge=0, le=1, description="Above this share of rejected documents the run fails."
+    )
+    max_id_bytes: int = Field(
+        512, ge=1, le=65536, description="A longer id is refused; 512 is OpenSearch's limit."
+    )
+    max_document_mib: int = Field(
+        64, ge=1, le=1024, description="A longer record, in MiB as read, is refused."
+    )
+    split_mib: float | None = Field(
+        None,
+        gt=0,
+        le=1024,
+        description="Size of a split in MiB; unset: 16, less where the file is small.",
+    )
+
+
+class ChunkSpec(Section):
+    """What becomes of documents longer than the model."""
+
+    strategy: Literal["sentences", "truncate"] = Field(
+        "sentences",
+        description="Cut on sentence and token boundaries, or keep the beginning and count "
+        "what is lost.",
+    )
+    max_tokens: int | None = Field(
+        None,
+        ge=8,
+        description="Tokens of a chunk, special tokens and prompt included; unset: the model's "
+        "maximum.",
+    )
+    overlap_tokens: int = Field(
+        32, ge=0, description="Tokens that a chunk repeats from the one before it, at most."
+    )
+
+    @model_validator(mode="after")
+    def _overlap_leaves_room(self) -> ChunkSpec:
+        if self.max_tokens is not None and self.overlap_tokens > self.max_tokens // 2:
+            raise ValueError("overlap_tokens may be half of max_tokens at most")
+        return self
+
+
+class ModelSpec(Section):
+    """Which bundle, on which engine."""
+
+    bundle: Path = Field(
+        Path("/models/default"),
+        description="The model bundle's folder; outside the image this default is models/default.",
+    )
+    engine: Literal["auto", "onnx", "null"] = Field(
+        "auto",
+        description="auto: onnx. null: vectors that are a hash of the tokens, "
+        "to measure or test everything but the model.",
+    )
+    precision: Literal["fp32", "int8"] = Field(
+        "fp32", description="int8 is lossy and needs a bundle made with --precision int8."
+    )
+    prompt: str | None = Field(
+        None,
+        description="Name of the bundle's prompt put before each document; unset: its default.",
+    )
+
+
+class ParquetOutput(Section):
+    """Vectors as Parquet files in a folder."""
+
+    uri: str = Field(min_length=1, description="A local folder or an s3:// prefix.")
+    text: bool = Field(False, description="Whether each row carries its text.")
+    vector_type: Literal["float32", "float16"] = Field(
+        "float32", description="float16 halves the file and loses about 3 decimal digits."
+    )
+
+
+class Output(Section):
+    """One place where vectors land."""
+
+    parquet: ParquetOutput
+
+
+class ExecutionSpec(Section):
+    """How a machine is used. Nothing here changes a vector or a row."""
+
+    workers: Literal["auto"] | int = Field(
+        "auto", description="Processes; auto: the cores this process may use ÷ threads_per_worker."
+    )
+    threads_per_worker: int = Field(1, ge=1, description="Threads of the model in one process.")
+    batch_tokens: int = Field(
+        2048, ge=16, description="Tokens of a batch, padding included; a longer text goes alone."
+    )
+    window_mib: float = Field(
+        4, gt=0, le=1024, description="MiB of text that are sorted by length at a time."
+    )
+    drain_timeout_s: float = Field(
+        30, ge=0, description="Seconds that running splits get to finish after SIGINT or SIGTERM."
+    )
+    stall_timeout_s: float = Field(
+        900, gt=0, description="Seconds without any progress after which a worker is replaced."
+    )
+    max_poison_documents: int = Field(
+        8, ge=0, description="Documents of one split that may kill their worker and be set aside."
+    )
+
+    @field_validator("workers")
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("at least 1, or auto")
+        return value
+
+
+class ComputeSpec(Section):
+    """The machines of a SageMaker job; read by the launcher, and by reports that price a run."""
+
+    instance_type: str = Field(
+        "ml.c7i.4xlarge",
+        pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$",
+        description="SageMaker's name of the machine.",
+    )
+    instance_count: int = Field(1, ge=1, le=100, description="How many of it.")
+    price_per_hour_usd: float | None = Field(
+        None, gt=0, description="Price of one instance; unset: no cost is stated."
+    )
+    vcpus: int | None = Field(
+        None, ge=1, description="vCPUs of one instance; unset: no time on it is stated."
+    )
+
+
+class JobSpec(Section):
+    """A batch-embedding job."""
+
+    name: str = Field(
+        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
+        description="Letters, digits and single dashes inside; 63 at most.",
+    )
+    input: InputSpec
+    chunk: ChunkSpec = ChunkSpec()
+    model: ModelSpec = ModelSpec()
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=1)]
+    execution: ExecutionSpec = ExecutionSpec()
+    compute: ComputeSpec | None = None
+
+    @property
+    def parquet(self) -> ParquetOutput:
+        """The Parquet output, where the run also keeps its manifests."""
+        return self.outputs[0].parquet
