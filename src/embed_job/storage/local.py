@@ -1,0 +1,161 @@
+"""Files of this machine. Writes are atomic and durable: temporary name, fsync, link or rename."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from embed_job.errors import InputError
+from embed_job.storage import ByteStream, StoredFile
+
+
+class LocalStore:
+    """A :class:`embed_job.storage.Store` of local files; keys are absolute paths."""
+
+    def list(self, prefix: str) -> Iterator[StoredFile]:
+        root = Path(prefix)
+        if root.is_file():
+            yield self.stat(prefix)
+            return
+        if not root.is_dir():
+            raise FileNotFoundError(prefix)
+        yield from self._walk(root, above=frozenset())
+
+    def _walk(self, folder: Path, *, above: frozenset[tuple[int, int]]) -> Iterator[StoredFile]:
+        """above: the folders on the way here; a link back to one of them is not followed."""
+        status = folder.stat()
+        this = (status.st_dev, status.st_ino)
+        if this in above:
+            return
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=_name_in_key)
+        for entry in entries:
+            if entry.is_dir():
+                yield from self._walk(Path(entry.path), above=above | {this})
+            elif entry.is_file():
+                yield StoredFile(entry.path, entry.stat().st_size, None)
+            elif entry.is_symlink() and not entry.name.startswith("."):
+                raise InputError(
+                    entry.path,
+                    f"a link to {Path(entry.path).readlink()}, which is not there",
+                    "Bring the file back, or remove the link.",
+                )
+
+    def stat(self, key: str) -> StoredFile:
+        return StoredFile(key, Path(key).stat().st_size, None)
+
+    def open_range(self, key: str, start: int = 0, end: int | None = None) -> ByteStream:
+        stream = Path(key).open("rb")
+        stream.seek(start)
+        return stream if end is None else _Limited(stream, end - start)
+
+    def open_seekable(self, key: str) -> BinaryIO:
+        return Path(key).open("rb")
+
+    def read(self, key: str) -> bytes:
+        return Path(key).read_bytes()
+
+    def create(self, key: str, data: bytes) -> bool:
+        target = Path(key)
+        temporary = _write_beside(target, data)
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            return target.read_bytes() == data
+        finally:
+            temporary.unlink()
+        _sync_folder(target.parent)
+        return True
+
+    def replace(self, key: str, data: bytes) -> None:
+        target = Path(key)
+        temporary = _write_beside(target, data)
+        try:
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+
+    def upload(self, path: Path, key: str) -> None:
+        target = Path(key)
+        _make_folder(target.parent)
+        if path.stat().st_dev == target.parent.stat().st_dev:
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+            path.replace(target)
+        else:
+            temporary = _temporary_name(target)
+            try:
+                with path.open("rb") as source, temporary.open("xb") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+                    copy.flush()
+                    os.fsync(copy.fileno())
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+            path.unlink()
+        _sync_folder(target.parent)
+
+    def delete(self, key: str) -> None:
+        Path(key).unlink(missing_ok=True)
+
+
+def _name_in_key(entry: os.DirEntry[str]) -> str:
+    """What keys go on with: a folder sorts with its slash, so ``a-b`` comes before ``a/c``."""
+    return f"{entry.name}/" if entry.is_dir() else entry.name
+
+
+class _Limited:
+    """At most `left` bytes of a stream."""
+
+    def __init__(self, stream: ByteStream, left: int) -> None:
+        self._stream = stream
+        self._left = max(0, left)
+
+    def read(self, size: int = -1, /) -> bytes:
+        wanted = self._left if size < 0 else min(size, self._left)
+        data = self._stream.read(wanted)
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _write_beside(target: Path, data: bytes) -> Path:
+    _make_folder(target.parent)
+    temporary = _temporary_name(target)
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each durable in its parent."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
