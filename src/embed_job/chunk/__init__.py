@@ -1,0 +1,1 @@
+"""Documents to chunks that fit the model."""
