@@ -1,0 +1,131 @@
+"""Which of a split's records go on to be embedded: the excluded and the doubled stay behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from embed_job.ids import Hashes, SeenIds, hash_ids, superseded
+from embed_job.records import Document, Reason, Rejection, Stage
+from embed_job.tally import Stopwatch, Tally
+
+_BLOCK_RECORDS = 256
+_BLOCK_CHARACTERS = 1 << 20
+
+Records = Iterable[Document | Rejection]
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Why a document is left out that was read well: a former attempt failed on it."""
+
+    reason: Reason
+    stage: Stage
+    detail: str
+
+
+def reject(document: Document, exclusion: Exclusion) -> Rejection:
+    """The dead letter of a document refused after it was read."""
+    return Rejection(
+        ordinal=document.ordinal,
+        key=document.key,
+        line=document.line,
+        byte_offset=document.byte_offset,
+        length=document.length,
+        reason=exclusion.reason,
+        stage=exclusion.stage,
+        detail=exclusion.detail,
+        doc_id=document.doc_id[:256],
+    )
+
+
+@dataclass(slots=True)
+class Admission:
+    """One pass over a split's records.
+
+    policy: the spec's on_duplicate_id. read: makes a fresh pass over the same records (needed
+    twice for last_wins). exclude: ordinal to why. refuse is told every rejection.
+    """
+
+    policy: str
+    read: Callable[[], Records]
+    exclude: Mapping[int, Exclusion]
+    refuse: Callable[[Rejection], None]
+    tally: Tally
+    watch: Stopwatch
+    seen: SeenIds
+
+    def documents(self) -> Iterator[Document]:
+        """The documents to embed, in order; every other record is counted."""
+        dropped = self._superseded() if self.policy == "last_wins" else frozenset()
+        records = iter(self.read())
+        while True:
+            with self.watch("read"):
+                block = list(_block(records))
+                admitted = self._admit(block, dropped)
+            if not block:
+                return
+            yield from admitted
+
+    def _superseded(self) -> frozenset[int]:
+        with self.watch("read"):
+            ordinals: list[int] = []
+            hashes: list[Hashes] = []
+            records = iter(self.read())
+            while block := list(_block(records)):
+                found = [r for r in block if self._is_candidate(r)]
+                ordinals += [document.ordinal for document in found]
+                hashes.append(hash_ids(r.doc_id for r in found if isinstance(r, Document)))
+            if not hashes:
+                return frozenset()
+            lost = superseded(np.concatenate(hashes))
+            return frozenset(np.asarray(ordinals)[lost].tolist())
+
+    def _is_candidate(self, record: Document | Rejection) -> bool:
+        return isinstance(record, Document) and record.ordinal not in self.exclude
+
+    def _admit(self, block: list[Document | Rejection], dropped: frozenset[int]) -> list[Document]:
+        self.tally.documents_read += len(block)
+        candidates: list[Document] = []
+        for record in block:
+            if isinstance(record, Rejection):
+                self.refuse(record)
+            elif record.ordinal in self.exclude:
+                self.refuse(reject(record, self.exclude[record.ordinal]))
+            elif record.ordinal in dropped:
+                self.tally.documents_skipped += 1
+            else:
+                candidates.append(record)
+        repeated = self.seen.add(hash_ids(document.doc_id for document in candidates))
+        if not repeated.any():
+            return candidates
+        return [
+            document
+            for candidate, again in zip(candidates, repeated.tolist(), strict=True)
+            if (document := self._settle(candidate) if again else candidate) is not None
+        ]
+
+    def _settle(self, document: Document) -> Document | None:
+        """A document whose id was seen before: renamed, or refused."""
+        if self.policy != "suffix":
+            detail = "the split holds an earlier document of this id"
+            self.refuse(reject(document, Exclusion(Reason.DUPLICATE_ID, Stage.READ, detail)))
+            return None
+        number = 2
+        while self.seen.add(hash_ids([f"{document.doc_id}~{number}"]))[0]:
+            number += 1
+        return replace(document, doc_id=f"{document.doc_id}~{number}")
+
+
+def _block(records: Iterator[Document | Rejection]) -> Iterator[Document | Rejection]:
+    """The next records, a bounded amount of them."""
+    characters = 0
+    for record in islice(records, _BLOCK_RECORDS):
+        yield record
+        if isinstance(record, Document):
+            characters += len(record.text)
+            if characters > _BLOCK_CHARACTERS:
+                return

@@ -1,0 +1,142 @@
+"""What a run prints when it has ended: the figures, a look at the vectors, what to type next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from shutil import which
+
+from rich.console import Console
+from rich.text import Text
+
+from embed_job.dataset.verify import Check
+from embed_job.excerpt import excerpt
+from embed_job.report.model import NearestExample, Neighbour, Report
+
+
+def print_summary(
+    report: Report, *, folder: Path, spec: Path | None, checks: Sequence[Check] = ()
+) -> None:
+    """Print a run's outcome.
+
+    folder: where its report lies; spec: as the user named it; checks: what reading the output
+    back found, where that was done.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_headline(report))
+    for problem in report.problems:
+        console.print(Text(f"  ✗ {excerpt(problem, limit=600)}", style="red"))
+    for warning in report.warnings:
+        console.print(Text(f"  ! {excerpt(warning, limit=600)}", style="yellow"))
+    for name, value in [*_rows(report, folder), *_verified(checks)]:
+        console.print(Text.assemble("  ", (f"{name:<14}", "dim"), value))
+    if report.examples:
+        console.print(Text("\nNearest neighbours, to judge the vectors by eye", style="bold"))
+        for example in report.examples[:3]:
+            _print_example(console, example)
+    if report.sample is not None and report.ok:
+        console.print(Text("\nWhat to type next", style="bold"))
+        for command, why in _next(folder, spec):
+            console.print(Text.assemble("  ", (command, "cyan"), (f"  # {why}", "dim")))
+
+
+def _headline(report: Report) -> Text:
+    read = report.counts.documents.read
+    if not report.ok:
+        return Text(f"{report.name}: not a success", style="bold red")
+    done = f"{report.name}: {read:,} documents, all accounted for"
+    if not report.resumed.splits_embedded and report.splits:
+        done += "; all were embedded before, so nothing was to do"
+    return Text(done, style="bold green")
+
+
+def _rows(report: Report, folder: Path) -> Iterator[tuple[str, str | Text]]:
+    documents = report.counts.documents
+    sums = (
+        f"{documents.read:,} read = {documents.written:,} written + "
+        f"{documents.rejected:,} rejected + {documents.skipped:,} skipped"
+    )
+    yield "documents", sums if documents.balanced else Text(f"{sums} does not hold", style="red")
+    if documents.read:
+        yield from _figures(report)
+    for output in report.outputs:
+        size = f"{output.rows:,} rows, {output.bytes / 2**20:,.1f} MiB"
+        yield output.kind, f"{output.uri} ({size})"
+    yield "report", str(folder / "report.html")
+
+
+def _verified(checks: Sequence[Check]) -> Iterator[tuple[str, str | Text]]:
+    faults = [check for check in checks if not check.ok]
+    if checks and not faults:
+        yield "verified", f"read back whole: all {len(checks)} checks hold"
+    for check in faults:
+        yield "verified", Text(f"{check.name}: no, {check.detail}", style="red")
+
+
+def _figures(report: Report) -> Iterator[tuple[str, str | Text]]:
+    yield "chunks", f"{report.counts.chunks.written:,} written, {report.counts.tokens:,} tokens"
+    for reason, count in sorted(report.rejected_by_reason.items(), key=lambda item: -item[1]):
+        yield "rejected", Text(f"{count:,} {reason}", style="yellow")
+    yield "rate", _rate(report)
+    yield "time", f"{report.wall_s:.1f} s, {report.load_s:.1f} s of it to load the model"
+    yield "padding", f"{report.padding_fraction:.1%} of what the model was given"
+    truncated = report.truncated
+    yield "truncated", f"{truncated.documents:,} documents, {truncated.tokens:,} tokens lost"
+    yield "memory", f"{report.peak_rss_bytes / 2**20:,.0f} MiB for the largest worker"
+    hours = report.estimates.hours_here
+    part = report.sample is not None and report.sample.of_bytes > report.sample.bytes
+    if part and hours is not None:
+        corpus = report.estimates.corpus_documents or 0
+        yield "whole corpus", f"about {corpus:,} documents, {_hours(hours)} on this machine"
+
+
+def _rate(report: Report) -> str:
+    rate = report.throughput
+    if rate.documents:
+        return f"{rate.tokens_per_s:,.0f} tokens/s, {rate.documents_per_s:,.1f} documents/s"
+    before = rate.committed_tokens_per_s_per_worker
+    if before is None:
+        return "nothing was embedded"
+    return f"nothing was embedded now; {before:,.0f} tokens/s a worker when it was"
+
+
+def _hours(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
+    return f"{hours:,.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
+
+
+def _print_example(console: Console, example: NearestExample) -> None:
+    width = max(60, min(console.width, 120))
+    console.print(Text(f"  {excerpt(example.query, limit=width - 4)}", style="bold"))
+    for near in example.neighbours:
+        line = Text.assemble("    ", (f"{near.score:.3f}  ", "green"))
+        doc_id = excerpt(near.doc_id, limit=50)
+        line.append(doc_id)
+        line.append(f"  {excerpt(_beside(near), limit=max(20, width - len(doc_id) - 14))}", "dim")
+        console.print(line)
+
+
+def _beside(near: Neighbour) -> str:
+    """The text, without the id where it begins with it."""
+    return near.text.removeprefix(near.doc_id)
+
+
+def _next(folder: Path, spec: Path | None) -> Iterator[tuple[str, str]]:
+    query = "how do I read a zip file" if spec is None else "a question of yours"
+    program = _program()
+    yield f'{program} search "{query}" --in {folder}', "ask the vectors something"
+    if spec is None:
+        yield f"{program} init my.yaml", "a spec for your own data, every key explained"
+        yield "make dry-run SPEC=my.yaml", "a sample of it, like this one"
+    else:
+        yield f"{program} run {spec}", "embed all of it"
+
+
+def _program() -> str:
+    """How this program is called from here."""
+    if which("embed-job"):
+        return "embed-job"
+    called = Path(sys.argv[0]).absolute()
+    return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)

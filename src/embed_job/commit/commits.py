@@ -1,0 +1,176 @@
+"""The manifests of an output folder: whose it is, which splits are committed, what is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pydantic
+
+from embed_job.errors import OutputError
+from embed_job.manifest import DatasetDescriptor, JobManifest, Record, SplitManifest
+from embed_job.storage import Store, join
+
+PRIVATE = "_embed_job"
+"""Folder of everything that is not rows; readers of Parquet folders pass over a leading _."""
+
+_PARALLEL_READS = 16
+
+R = TypeVar("R", bound=Record)
+
+
+class Commits:
+    """The committed state of one output folder.
+
+    Everything is created at most once (``If-None-Match: *``), so any number of writers may race:
+    one wins, the others learn it.
+    """
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self._store = store
+        self.folder = folder.rstrip("/")
+
+    def key(self, *names: str) -> str:
+        """Key of a private file."""
+        return join(self.folder, PRIVATE, *names)
+
+    def descriptor(self) -> DatasetDescriptor | None:
+        """Whose folder this is; None where nobody has claimed it."""
+        return self._read(self.key("dataset.json"), DatasetDescriptor)
+
+    def claim(self, wanted: DatasetDescriptor) -> DatasetDescriptor:
+        """Take the folder for a job, or check that it is this job's already.
+
+        Returns the descriptor in force. Raises OutputError where the folder is another's, or
+        holds Parquet files of nobody's.
+        """
+        found = self.descriptor()
+        if found is None:
+            self._refuse_foreign_files()
+            if self._store.create(self.key("dataset.json"), _encode(wanted)):
+                return wanted
+            found = self.descriptor()
+        if found is None:
+            raise OutputError(self.folder, "its descriptor came and went", "Run again.")
+        check_same(self.folder, found, wanted)
+        return found
+
+    def _refuse_foreign_files(self) -> None:
+        for file in self._list(self.folder):
+            if file.endswith(".parquet"):
+                raise OutputError(
+                    self.folder,
+                    f"holds Parquet files that no job of ours has written, such as {file}",
+                    "Name an empty folder as the output.",
+                )
+
+    def committed(self, fingerprint: str) -> dict[str, SplitManifest]:
+        """Every committed split by its identity. Raises OutputError on a foreign manifest."""
+        keys = [key for key in self._list(self.key("manifests")) if key.endswith(".json")]
+        with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+            found = pool.map(lambda key: self._read(key, SplitManifest), keys)
+            manifests = {manifest.split: manifest for manifest in found if manifest}
+        for manifest in manifests.values():
+            if manifest.fingerprint != fingerprint:
+                raise OutputError(
+                    self.key("manifests", f"{manifest.split}.json"),
+                    f"has the fingerprint {manifest.fingerprint[:12]}, not {fingerprint[:12]}",
+                    "Two fingerprints never mix: name another output folder.",
+                )
+        return manifests
+
+    def commit(self, manifest: SplitManifest) -> bool:
+        """Commit a split; False where another attempt has committed it before."""
+        return self._store.create(
+            self.key("manifests", f"{manifest.split}.json"), _encode(manifest)
+        )
+
+    def job(self) -> JobManifest | None:
+        """The job manifest of the last run that was a success; None before that."""
+        return self._read(self.key("job.json"), JobManifest)
+
+    def commit_job(self, manifest: JobManifest) -> None:
+        """Commit the whole job; from here on, the splits that it names are those that count."""
+        self._store.replace(self.key("job.json"), _encode(manifest))
+
+    def sweep(self, live: Mapping[str, SplitManifest]) -> int:
+        """Remove every file that no live split names; the number removed.
+
+        To be called once every split of the input is committed: an attempt still on its way can
+        only lose.
+        """
+        named = {name for manifest in live.values() for name in files_of(manifest)}
+        named |= {f"{PRIVATE}/manifests/{split}.json" for split in live}
+        start = len(self.folder) + 1
+        doomed = [
+            key
+            for key in self._list(self.folder)
+            if _is_ours(key[start:]) and key[start:] not in named
+        ]
+        # Manifests go first: a reader may see a part without its manifest, never the reverse.
+        for key in sorted(doomed, key=lambda key: not key.endswith(".json")):
+            self._store.delete(key)
+        return len(doomed)
+
+    def _list(self, folder: str) -> Iterator[str]:
+        try:
+            for file in self._store.list(folder):
+                yield file.key
+        except FileNotFoundError:
+            return
+
+    def _read(self, key: str, kind: type[R]) -> R | None:
+        try:
+            return kind.model_validate_json(self._store.read(key))
+        except FileNotFoundError:
+            return None
+        except pydantic.ValidationError as error:
+            raise OutputError(
+                key,
+                f"is not a {kind.__name__} of this version: {error.errors()[0]['msg']}",
+                "Upgrade to the version that wrote it, or name another output folder.",
+            ) from None
+
+
+def files_of(manifest: SplitManifest) -> list[str]:
+    """Every file that a manifest names, below the output's folder."""
+    named: Iterable[str | None] = [manifest.ids, manifest.dead_letters]
+    return [part.name for part in manifest.parts] + [name for name in named if name]
+
+
+def check_same(folder: str, found: DatasetDescriptor, wanted: DatasetDescriptor) -> None:
+    """Raise OutputError where a folder's descriptor is not that of the job at hand."""
+    for field, why in _MUST_AGREE.items():
+        old, new = getattr(found, field), getattr(wanted, field)
+        if old != new:
+            raise OutputError(
+                folder,
+                f"belongs to another job: its {why} is {_short(old)}, this one's {_short(new)}",
+                "Name another output folder, or delete that one if it is no longer needed.",
+            )
+
+
+_MUST_AGREE = {
+    "name": "name",
+    "input_uri": "input",
+    "fingerprint": "fingerprint",
+    "vector_type": "vector type",
+    "text": "choice of a text column",
+    "dimension": "dimension",
+}
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:12]}…"
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(
+        ("part-", f"{PRIVATE}/manifests/", f"{PRIVATE}/ids/", f"{PRIVATE}/dead-letters/")
+    )
+
+
+def _encode(record: Record) -> bytes:
+    return record.model_dump_json(indent=1).encode()

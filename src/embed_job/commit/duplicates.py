@@ -1,0 +1,118 @@
+"""Ids that occur in more than one split, found in bounded memory from the splits' id files."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from embed_job.ids import Hashes, hash_ids
+from embed_job.manifest import SplitManifest
+from embed_job.storage import Store, join
+
+_HASHES_IN_MEMORY = 1 << 22
+"""Hashes that are sorted at a time: 32 MiB, and as much again for the sort."""
+
+_MAX_LISTED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """An id and the splits that hold it."""
+
+    doc_id: str
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """count: ids in more than one split. listed: the first thousand of them.
+
+    Up to a thousand, each is confirmed by the ids themselves; beyond that the count is of
+    64-bit hashes.
+    """
+
+    count: int
+    listed: tuple[Duplicate, ...]
+
+
+def find_duplicates(
+    store: Store,
+    folder: str,
+    manifests: Sequence[SplitManifest],
+    *,
+    hashes_in_memory: int = _HASHES_IN_MEMORY,
+) -> Duplicates:
+    """Compare the ids of all splits. Memory: hashes_in_memory × 16 bytes, whatever the job."""
+    documents = sum(manifest.counts.documents.written for manifest in manifests)
+    ranges = max(1, -(-documents // hashes_in_memory))
+    with tempfile.TemporaryDirectory(prefix="embed-job-ids-") as scratch:
+        _partition(Path(scratch), ranges, (_ids(store, folder, m) for m in manifests))
+        count = 0
+        listed: list[Hashes] = []
+        for path in sorted(Path(scratch).iterdir()):
+            repeated = _repeated(np.fromfile(path, dtype=np.uint64))
+            count += len(repeated)
+            if sum(map(len, listed)) <= _MAX_LISTED:
+                listed.append(repeated)
+    wanted = np.sort(np.concatenate([np.empty(0, np.uint64), *listed]))[:_MAX_LISTED]
+    confirmed = _confirm(store, folder, manifests, wanted)
+    return Duplicates(count if count > len(wanted) else len(confirmed), tuple(confirmed))
+
+
+def _ids(store: Store, folder: str, manifest: SplitManifest) -> Hashes:
+    if manifest.ids is None:
+        return np.empty(0, dtype=np.uint64)
+    data = store.read(join(folder, manifest.ids))
+    hashes: Hashes = np.load(io.BytesIO(data), allow_pickle=False)
+    return hashes
+
+
+def _partition(scratch: Path, ranges: int, arrays: Iterable[Hashes]) -> None:
+    """Append each array's slice of every hash range to that range's file."""
+    bounds = np.array([(i << 64) // ranges for i in range(1, ranges)], dtype=np.uint64)
+    for array in arrays:
+        for number, part in enumerate(np.split(array, np.searchsorted(array, bounds))):
+            if len(part):
+                with (scratch / f"{number:08}").open("ab") as stream:
+                    part.tofile(stream)
+
+
+def _repeated(hashes: Hashes) -> Hashes:
+    ordered = np.sort(hashes)
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def _confirm(
+    store: Store, folder: str, manifests: Sequence[SplitManifest], wanted: Hashes
+) -> list[Duplicate]:
+    """The ids behind hashes, where two splits really hold the same one."""
+    if not len(wanted):
+        return []
+    holders: defaultdict[str, list[str]] = defaultdict(list)
+    for manifest in manifests:
+        if np.isin(wanted, _ids(store, folder, manifest)).any():
+            for doc_id in _doc_ids(store, folder, manifest):
+                if np.isin(hash_ids([doc_id]), wanted)[0]:
+                    holders[doc_id].append(manifest.split)
+    return [
+        Duplicate(doc_id, tuple(splits))
+        for doc_id, splits in sorted(holders.items())
+        if len(splits) > 1
+    ]
+
+
+def _doc_ids(store: Store, folder: str, manifest: SplitManifest) -> Iterator[str]:
+    for part in manifest.parts:
+        with store.open_seekable(join(folder, part.name)) as stream:
+            file = pq.ParquetFile(stream)
+            for batch in file.iter_batches(columns=["doc_id", "chunk"]):
+                first = pc.equal(batch.column("chunk"), 0)
+                yield from batch.column("doc_id").filter(first).to_pylist()

@@ -1,0 +1,115 @@
+"""The whole data path of one split, top to bottom of one function:
+
+read → refuse, dedupe → chunk + tokenize → batch by tokens → embed → write → commit
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from embed_job.admit import Admission, Exclusion
+from embed_job.attempt import Attempt
+from embed_job.batch import embed_window
+from embed_job.chunk.chunker import Chunker
+from embed_job.commit.commits import Commits
+from embed_job.engine import Engine
+from embed_job.manifest import DatasetDescriptor, SplitManifest
+from embed_job.progress.meter import ProgressUpdate
+from embed_job.records import Document
+from embed_job.rows import make_rows
+from embed_job.source import Split
+from embed_job.source.reader import SplitReader
+from embed_job.spec import JobSpec
+from embed_job.storage import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """What a worker holds for all its splits: the loaded model, the stores, the job."""
+
+    spec: JobSpec
+    dataset: DatasetDescriptor
+    schema: pa.Schema
+    footer: dict[str, str]
+    source: Store
+    target: Store
+    commits: Commits
+    chunker: Chunker
+    engine: Engine
+    spool: Path
+    host: str
+    worker: int
+
+
+def embed_split(
+    split: Split,
+    tools: Toolbox,
+    *,
+    exclude: Mapping[int, Exclusion],
+    report: Callable[[ProgressUpdate], None],
+) -> SplitManifest | None:
+    """Read, embed, write and commit one split; None where another attempt committed it first.
+
+    exclude: documents, by ordinal, that go to the dead letters unembedded. Guarantee: either the
+    manifest is committed and everything it names is durable, or nothing of this attempt counts.
+    """
+    spec = tools.spec
+    with Attempt(split, tools, nonce=secrets.token_hex(6)) as attempt:
+        admission = Admission(
+            policy=spec.input.on_duplicate_id,
+            read=lambda: attempt.reading(
+                SplitReader(tools.source, split, spec.input, tools.dataset.columns)
+            ),
+            exclude=exclude,
+            refuse=attempt.refuse,
+            tally=attempt.tally,
+            watch=attempt.watch,
+            seen=attempt.seen,
+        )
+        windows = tools.chunker.iter_windows(
+            admission.documents(), window_bytes=int(spec.execution.window_mib * (1 << 20))
+        )
+        for window in attempt.timed(windows):
+            with attempt.watch("embed"):
+                embedded = embed_window(
+                    window.tokens,
+                    tools.engine,
+                    batch_tokens=spec.execution.batch_tokens,
+                    on_batch=lambda tokens: report(ProgressUpdate(tokens=tokens)),
+                )
+            kept = attempt.settle(window, embedded)
+            with attempt.watch("write"):
+                attempt.sink.write(make_rows(tools.schema, window, embedded.vectors, kept))
+            report(attempt.progress(window))
+        return attempt.commit()
+
+
+def probe_split(
+    split: Split, tools: Toolbox, *, exclude: Mapping[int, Exclusion], chosen: range
+) -> int:
+    """Read a split, and embed the chosen ordinals of it for nothing but to see whether that kills.
+
+    Returns the number of the split's records.
+    """
+    spec, records = tools.spec, 0
+
+    def documents() -> Iterator[Document]:
+        nonlocal records
+        for record in SplitReader(tools.source, split, spec.input, tools.dataset.columns):
+            records += 1
+            if (
+                isinstance(record, Document)
+                and record.ordinal in chosen
+                and record.ordinal not in exclude
+            ):
+                yield record
+
+    window_bytes = int(spec.execution.window_mib * (1 << 20))
+    for window in tools.chunker.iter_windows(documents(), window_bytes=window_bytes):
+        embed_window(window.tokens, tools.engine, batch_tokens=spec.execution.batch_tokens)
+    return records

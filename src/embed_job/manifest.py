@@ -1,0 +1,181 @@
+"""What is committed: one manifest a split, and the job manifest over all of them.
+
+A manifest is created only where none is (``If-None-Match: *``), after everything it names is
+durable. Readers trust manifests alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from embed_job.sink import Part
+from embed_job.source.metadata import ConcreteType
+
+FORMAT_VERSION = 1
+
+
+class Record(BaseModel):
+    """A part of a manifest: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Counts(Record):
+    """What became of the documents, or chunks, that were read."""
+
+    read: int = 0
+    written: int = 0
+    rejected: int = 0
+    skipped: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """The identity: read = written + rejected + skipped."""
+        return self.read == self.written + self.rejected + self.skipped
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            read=self.read + other.read,
+            written=self.written + other.written,
+            rejected=self.rejected + other.rejected,
+            skipped=self.skipped + other.skipped,
+        )
+
+
+class StageTimes(Record):
+    """Seconds of a worker by stage; wait is what none of the others explains."""
+
+    read: float = 0.0
+    tokenize: float = 0.0
+    embed: float = 0.0
+    write: float = 0.0
+    wait: float = 0.0
+
+    def __add__(self, other: StageTimes) -> StageTimes:
+        return StageTimes(
+            read=self.read + other.read,
+            tokenize=self.tokenize + other.tokenize,
+            embed=self.embed + other.embed,
+            write=self.write + other.write,
+            wait=self.wait + other.wait,
+        )
+
+
+class SplitCounts(Record):
+    """Everything that is counted in a split; sums over splits are the job's.
+
+    tokens: of distinct and repeated chunks alike, special tokens included. embedded_tokens: those
+    that went through the model (identical chunks of a window go once). padded_tokens: what the
+    model was given, padding included. lines: line breaks of the split, to number lines across
+    splits. absent_fields: per text or metadata field, records in which it was missing.
+    """
+
+    documents: Counts = Counts()
+    chunks: Counts = Counts()
+    lines: int = 0
+    tokens: int = 0
+    embedded_tokens: int = 0
+    padded_tokens: int = 0
+    truncated_documents: int = 0
+    truncated_tokens: int = 0
+    rejected_by_reason: dict[str, int] = Field(default_factory=dict)
+    absent_fields: dict[str, int] = Field(default_factory=dict)
+
+    def __add__(self, other: SplitCounts) -> SplitCounts:
+        return SplitCounts(
+            documents=self.documents + other.documents,
+            chunks=self.chunks + other.chunks,
+            lines=self.lines + other.lines,
+            tokens=self.tokens + other.tokens,
+            embedded_tokens=self.embedded_tokens + other.embedded_tokens,
+            padded_tokens=self.padded_tokens + other.padded_tokens,
+            truncated_documents=self.truncated_documents + other.truncated_documents,
+            truncated_tokens=self.truncated_tokens + other.truncated_tokens,
+            rejected_by_reason=_add(self.rejected_by_reason, other.rejected_by_reason),
+            absent_fields=_add(self.absent_fields, other.absent_fields),
+        )
+
+
+def _add(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+    return {key: left.get(key, 0) + right.get(key, 0) for key in sorted(left.keys() | right.keys())}
+
+
+class SplitSource(Record):
+    """Where a split's documents came from; files as (name, version)."""
+
+    files: tuple[tuple[str, str], ...]
+    start: int
+    end: int
+    bytes: int
+
+
+class DatasetDescriptor(Record):
+    """Whose output folder this is; created by the first run, compared by every later one.
+
+    fingerprint covers what changes a vector or a row. bundle: the model bundle's folder as the
+    spec names it; model_fingerprint: its content. normalized: whether its vectors have length 1.
+    columns: metadata column to type, as the first run found them. created_at in Unix seconds.
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    input_uri: str
+    fingerprint: str
+    model_fingerprint: str
+    bundle: str
+    engine: str
+    precision: str
+    prompt: str
+    dimension: int
+    normalized: bool
+    max_tokens: int
+    vector_type: str
+    text: bool
+    columns: dict[str, ConcreteType]
+    created_at: float
+
+
+class SplitManifest(Record):
+    """The commit of one split.
+
+    attempt: the nonce of the attempt that won. parts, ids and dead_letters name files below the
+    output's folder. started_at and finished_at are Unix seconds, for the report alone.
+    """
+
+    format_version: int = FORMAT_VERSION
+    split: str
+    attempt: str
+    fingerprint: str
+    source: SplitSource
+    counts: SplitCounts
+    parts: tuple[Part, ...]
+    ids: str | None
+    dead_letters: str | None
+    worker: int
+    host: str
+    started_at: float
+    finished_at: float
+    stages_s: StageTimes
+    peak_rss_bytes: int
+
+
+class JobManifest(Record):
+    """The commit of a whole job: the splits that count, written last.
+
+    duplicates_across_splits: how many ids occur in more than one split.
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    fingerprint: str
+    splits: tuple[str, ...]
+    counts: SplitCounts
+    duplicates_across_splits: int
+    finished_at: float
+
+
+def total(counts: Iterable[SplitCounts]) -> SplitCounts:
+    """The sum over splits."""
+    return sum(counts, SplitCounts())

@@ -1,0 +1,243 @@
+"""What ``report.json`` holds, and what a run must know to have one built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from embed_job.manifest import Counts, SplitManifest, StageTimes
+from embed_job.spec import JobSpec
+
+MAX_EXAMPLES = 100
+
+
+class Part(BaseModel):
+    """A part of the report: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobCounts(Part):
+    """Over all committed splits. tokens: special tokens included, repeated chunks counted each
+    time; embedded_tokens: those that went through the model."""
+
+    documents: Counts
+    chunks: Counts
+    tokens: int
+    embedded_tokens: int
+
+
+class Throughput(Part):
+    """Of what this run embedded, over embedding_s = wall_s - load_s; 0 where it embedded nothing.
+
+    committed_tokens_per_s_per_worker: tokens of all committed splits, those of earlier runs
+    included, by the seconds that workers spent on them; None where there are none.
+    """
+
+    tokens_per_s: float
+    documents_per_s: float
+    documents: int
+    tokens: int
+    embedding_s: float
+    committed_tokens_per_s_per_worker: float | None
+
+
+class Truncated(Part):
+    """What was cut off and is in no vector."""
+
+    documents: int
+    tokens: int
+
+
+class RejectedExample(Part):
+    """A dead letter. line counts from 1 in the file (for Parquet: the row)."""
+
+    file: str
+    line: int
+    byte_offset: int | None
+    reason: str
+    stage: str
+    detail: str
+    doc_id: str | None = None
+
+
+class SplitReport(Part):
+    """One committed split. id: the first 12 digits. started_at: Unix seconds. straggler: it took
+    over twice the median. reused: committed before this run."""
+
+    id: str
+    file: str
+    start: int
+    end: int
+    documents: int
+    tokens: int
+    started_at: float
+    seconds: float
+    tokens_per_s: float
+    worker: int
+    straggler: bool
+    reused: bool
+
+
+class WorkerReport(Part):
+    """One worker in this run. busy_fraction: of the run's embedding_s."""
+
+    worker: int
+    splits: int
+    documents: int
+    tokens: int
+    busy_s: float
+    busy_fraction: float
+    peak_rss_bytes: int
+
+
+class Resumed(Part):
+    """What this run found done, and what it did."""
+
+    splits_reused: int
+    splits_embedded: int
+    documents_embedded: int
+
+
+class Machine(Part):
+    """Where the run took place."""
+
+    cores: int
+    cpu: str
+    python: str
+    platform: str
+
+
+class Inputs(Part):
+    """What the input consists of. bytes: as stored. ignored: files of an unknown ending."""
+
+    uri: str
+    files: int
+    bytes: int
+    splits: int
+    ignored: int = 0
+    ignored_examples: tuple[str, ...] = ()
+    hidden: int = 0
+
+
+class OutputReport(Part):
+    """What lies in an output."""
+
+    kind: str
+    uri: str
+    files: int
+    rows: int
+    bytes: int
+
+
+class SampleInfo(Part):
+    """What a dry run's sample is of. of_bytes: bytes of the whole input."""
+
+    documents: int
+    bytes: int
+    of_bytes: int
+
+
+class Estimates(Part):
+    """The whole corpus, at the rate of this machine. None: unknown; `missing` says what to set.
+
+    hours_on_compute: on the spec's machines, one vCPU counted as one core of this machine,
+    start-up not included.
+    """
+
+    corpus_documents: int | None
+    corpus_tokens: int | None
+    output_bytes: int | None
+    hours_here: float | None
+    hours_on_compute: float | None
+    cost_usd: float | None
+    usd_per_million_documents: float | None
+    usd_per_million_tokens: float | None
+    missing: tuple[str, ...]
+
+
+class Neighbour(Part):
+    """A document near a query. score: cosine."""
+
+    doc_id: str
+    score: float
+    text: str
+
+
+class NearestExample(Part):
+    """A query, or a document that stands for one, and what lies nearest to it."""
+
+    query: str
+    neighbours: tuple[Neighbour, ...]
+
+
+class Report(Part):
+    """A run on one machine, as ``report.json`` holds it. Times are Unix seconds.
+
+    ok: nothing is wrong; problems: what is, each in one line; warnings: what is worth a look.
+    peak_rss_bytes: of the largest worker.
+    """
+
+    format_version: int = 1
+    name: str
+    version: str
+    ok: bool
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    started_at: float
+    finished_at: float
+    wall_s: float
+    load_s: float
+    counts: JobCounts
+    identity_holds: bool
+    throughput: Throughput
+    stages_s: StageTimes
+    padding_fraction: float
+    truncated: Truncated
+    rejected_by_reason: dict[str, int]
+    rejected_examples: tuple[RejectedExample, ...] = Field(max_length=MAX_EXAMPLES)
+    duplicates_across_splits: int
+    duplicate_examples: tuple[str, ...] = Field(max_length=MAX_EXAMPLES)
+    absent_fields: dict[str, int]
+    peak_rss_bytes: int
+    fingerprint: str
+    resumed: Resumed
+    workers: tuple[WorkerReport, ...]
+    splits: tuple[SplitReport, ...]
+    machine: Machine
+    inputs: Inputs
+    outputs: tuple[OutputReport, ...]
+    sample: SampleInfo | None
+    estimates: Estimates
+    examples: tuple[NearestExample, ...]
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run knows when it ends.
+
+    manifests: every split that counts. fresh: identities of those that this run embedded.
+    load_s: until the first worker was ready. Examples beyond the first hundred are dropped.
+    """
+
+    spec: JobSpec
+    fingerprint: str
+    manifests: Sequence[SplitManifest]
+    fresh: frozenset[str]
+    inputs: Inputs
+    machine: Machine
+    workers: int
+    started_at: float
+    finished_at: float
+    wall_s: float
+    load_s: float
+    problems: Sequence[str] = ()
+    rejected_examples: Sequence[RejectedExample] = ()
+    duplicates_across_splits: int = 0
+    duplicate_examples: Sequence[str] = ()
+    sample: SampleInfo | None = None
+    examples: Sequence[NearestExample] = ()

@@ -1,0 +1,88 @@
+"""The rows of an output: their schema, and a window's chunks and vectors as Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embed_job.chunk.window import Window
+from embed_job.engine import Vectors
+from embed_job.manifest import DatasetDescriptor
+from embed_job.records import Document
+from embed_job.source.metadata import arrow_type
+
+
+def output_schema(dataset: DatasetDescriptor) -> pa.Schema:
+    """Columns of an output, in order: id to content_hash, text if chosen, metadata, vector."""
+    value = pa.float16() if dataset.vector_type == "float16" else pa.float32()
+    fields = [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("chunk", pa.int32(), nullable=False),
+        pa.field("char_start", pa.int64(), nullable=False),
+        pa.field("char_end", pa.int64(), nullable=False),
+        pa.field("n_tokens", pa.int32(), nullable=False),
+        pa.field("content_hash", pa.string(), nullable=False),
+    ]
+    if dataset.text:
+        fields.append(pa.field("text", pa.string(), nullable=False))
+    fields += [pa.field(name, arrow_type(kind)) for name, kind in dataset.columns.items()]
+    element = pa.field("element", value, nullable=False)
+    fields.append(pa.field("vector", pa.list_(element, dataset.dimension), nullable=False))
+    return pa.schema(fields)
+
+
+def content_hash(text: str) -> str:
+    """128-bit BLAKE2b of a chunk's text, in hex."""
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def make_rows(
+    schema: pa.Schema, window: Window, vectors: Vectors, kept: npt.NDArray[np.bool_]
+) -> pa.RecordBatch:
+    """Rows of a window's chunks, in their order, less those not kept.
+
+    vectors: float32 [chunks, dimension]; kept: bool [chunks]. A row's id is its document's, or
+    ``doc_id#chunk`` where the document has several chunks.
+    """
+    chunks, n_tokens = window.chunks, window.tokens.lengths
+    if not kept.all():
+        chunks = [chunk for chunk, keep in zip(chunks, kept.tolist(), strict=True) if keep]
+        n_tokens, vectors = n_tokens[kept], vectors[kept]
+    owners = [window.documents[chunk.document] for chunk in chunks]
+    columns: dict[str, object] = {
+        "id": [
+            owner.doc_id if chunk.only else f"{owner.doc_id}#{chunk.number}"
+            for owner, chunk in zip(owners, chunks, strict=True)
+        ],
+        "doc_id": [owner.doc_id for owner in owners],
+        "chunk": [chunk.number for chunk in chunks],
+        "char_start": [chunk.char_start for chunk in chunks],
+        "char_end": [chunk.char_end for chunk in chunks],
+        "n_tokens": n_tokens.astype(np.int32),
+        "content_hash": [content_hash(chunk.text) for chunk in chunks],
+        "text": [chunk.text for chunk in chunks] if "text" in schema.names else None,
+    }
+    columns |= _metadata(schema, owners)
+    arrays = [
+        _vector_array(vectors, field.type)
+        if field.name == "vector"
+        else pa.array(columns[field.name], field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _metadata(schema: pa.Schema, owners: Sequence[Document]) -> Mapping[str, object]:
+    first = schema.get_field_index("text") + 1 or schema.get_field_index("content_hash") + 1
+    names = schema.names[first : schema.get_field_index("vector")]
+    return {name: [owner.metadata[column] for owner in owners] for column, name in enumerate(names)}
+
+
+def _vector_array(vectors: Vectors, kind: pa.DataType) -> pa.Array:
+    flat = np.ascontiguousarray(vectors, dtype=kind.value_type.to_pandas_dtype()).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat, kind.value_type), type=kind)

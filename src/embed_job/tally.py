@@ -1,0 +1,86 @@
+"""What one attempt at a split has counted so far, and where its seconds went."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from embed_job.manifest import Counts, SplitCounts, StageTimes
+from embed_job.records import Rejection
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running counts of one split. Documents read, and what became of each, never both from
+    one number: that ``read = written + rejected + skipped`` is a check, not a definition."""
+
+    documents_read: int = 0
+    documents_written: int = 0
+    documents_skipped: int = 0
+    chunks_read: int = 0
+    chunks_written: int = 0
+    chunks_rejected: int = 0
+    tokens: int = 0
+    embedded_tokens: int = 0
+    padded_tokens: int = 0
+    truncated_documents: int = 0
+    truncated_tokens: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def reject(self, rejection: Rejection) -> None:
+        self.rejected[rejection.reason.value] += 1
+
+    def counts(self, *, lines: int, absent_fields: dict[str, int]) -> SplitCounts:
+        """The counts as a manifest holds them."""
+        return SplitCounts(
+            documents=Counts(
+                read=self.documents_read,
+                written=self.documents_written,
+                rejected=self.rejected.total(),
+                skipped=self.documents_skipped,
+            ),
+            chunks=Counts(
+                read=self.chunks_read, written=self.chunks_written, rejected=self.chunks_rejected
+            ),
+            lines=lines,
+            tokens=self.tokens,
+            embedded_tokens=self.embedded_tokens,
+            padded_tokens=self.padded_tokens,
+            truncated_documents=self.truncated_documents,
+            truncated_tokens=self.truncated_tokens,
+            rejected_by_reason=dict(self.rejected),
+            absent_fields=absent_fields,
+        )
+
+
+class Stopwatch:
+    """Seconds by stage. Stages nest: the inner one's seconds are not the outer one's."""
+
+    def __init__(self) -> None:
+        self._mark = time.perf_counter()
+        self._stages = ["wait"]
+        self._spent: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Charge what happens inside to a stage of :class:`StageTimes`."""
+        self._charge()
+        self._stages.append(stage)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._stages.pop()
+
+    def _charge(self) -> None:
+        now = time.perf_counter()
+        self._spent[self._stages[-1]] += now - self._mark
+        self._mark = now
+
+    def times(self) -> StageTimes:
+        """Seconds so far."""
+        self._charge()
+        return StageTimes(**self._spent)

@@ -1,0 +1,239 @@
+"""The parent's side of the worker processes: hand out splits, replace the dead, drain on a signal.
+
+Each worker has a pipe of its own, so one that is killed can neither block nor corrupt another.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from embed_job.errors import WorkerError
+from embed_job.manifest import SplitManifest
+from embed_job.progress.meter import ProgressUpdate
+from embed_job.workers.case import SplitCase
+from embed_job.workers.messages import (
+    Answer,
+    Crashed,
+    Embedded,
+    Ready,
+    Stopped,
+    Survived,
+    WorkerConfig,
+)
+from embed_job.workers.worker import work
+
+_POLL_S = 0.25
+_MAX_START_DEATHS = 3
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What the pool tells whoever watches: steps, commits (manifest None: another was first),
+    and events by name with their facts."""
+
+    progress: Callable[[ProgressUpdate], None]
+    committed: Callable[[SplitCase, SplitManifest | None], None]
+    event: Callable[[str, dict[str, object]], None]
+
+
+@dataclass(slots=True)
+class _Member:
+    """A worker process as the parent sees it."""
+
+    process: BaseProcess
+    connection: Connection
+    number: int
+    last_word: float
+    ready: bool = False
+    case: SplitCase | None = None
+
+
+class Pool:
+    """Runs splits over worker processes until all are committed or it is asked to stop."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        *,
+        workers: int,
+        listener: Listener,
+        stopping: Callable[[], bool],
+        clock: Clock,
+    ) -> None:
+        execution = config.spec.execution
+        self._config = config
+        self._workers = workers
+        self._listener = listener
+        self._stopping = stopping
+        self._clock = clock
+        self._stall_timeout_s = execution.stall_timeout_s
+        self._drain_timeout_s = execution.drain_timeout_s
+        self._context = multiprocessing.get_context("spawn")
+        self._members: list[_Member] = []
+        self._queue: deque[SplitCase] = deque()
+        self._start_deaths = 0
+        self._drain_until: float | None = None
+        self._began = clock()
+        self.load_s = 0.0
+        """Seconds until the first worker was ready."""
+
+    def run(self, cases: Sequence[SplitCase]) -> None:
+        """Commit every case's split, the largest first so that none is left over at the end.
+
+        Returns early, with cases not done, when asked to stop: running splits get
+        drain_timeout_s. Raises the UserError of a worker, and WorkerError.
+        """
+        self._queue = deque(sorted(cases, key=lambda case: (-case.split.bytes, case.index)))
+        try:
+            for number in range(min(self._workers, len(cases))):
+                self._start(number)
+            while any(not case.done for case in cases) and not self._drained():
+                self._assign()
+                self._listen()
+                self._kill_stalled()
+        finally:
+            self._close()
+
+    def _start(self, number: int) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=work,
+            args=(theirs, replace(self._config, number=number)),
+            name=f"embed-job-worker-{number}",
+            daemon=True,
+        )
+        process.start()
+        theirs.close()
+        self._members.append(_Member(process, ours, number, self._clock()))
+
+    def _assign(self) -> None:
+        if self._drain_until is not None:
+            return
+        for member in self._members:
+            if self._queue and member.ready and member.case is None:
+                member.case = self._queue.popleft()
+                member.last_word = self._clock()
+                with suppress(BrokenPipeError):  # its death is seen, and settled, by _listen
+                    member.connection.send(member.case.task())
+
+    def _drained(self) -> bool:
+        """Whether the pool was asked to stop and has nothing running, or no time, left."""
+        if not self._stopping():
+            return False
+        if self._drain_until is None:
+            self._drain_until = self._clock() + self._drain_timeout_s
+            self._listener.event("draining", {"timeout_s": self._drain_timeout_s})
+        busy = any(member.case for member in self._members)
+        return not busy or self._clock() >= self._drain_until
+
+    def _listen(self) -> None:
+        connections = {member.connection: member for member in self._members}
+        for connection in wait(list(connections), timeout=_POLL_S):
+            member = connections[connection]  # type: ignore[index]
+            try:
+                for answer in _waiting(member.connection):
+                    self._hear(member, answer)
+            except (EOFError, OSError):
+                self._bury(member, "")
+
+    def _hear(self, member: _Member, answer: Answer) -> None:
+        member.last_word = self._clock()
+        match answer:
+            case ProgressUpdate():
+                self._listener.progress(answer)
+            case Ready():
+                member.ready = True
+                self._start_deaths = 0
+                self.load_s = self.load_s or self._clock() - self._began
+            case Stopped():
+                raise answer.error
+            case Embedded():
+                case = self._release(member)
+                case.committed()
+                self._listener.committed(case, answer.manifest)
+            case Survived():
+                case = self._release(member)
+                case.survived(answer.records)
+                self._requeue(case)
+            case Crashed():
+                case = self._release(member)
+                self._listener.event(
+                    "split_failed", {"split": case.name, "traceback": answer.traceback}
+                )
+                self._settle_death(case, answer.traceback.strip().splitlines()[-1][:300])
+
+    def _release(self, member: _Member) -> SplitCase:
+        case, member.case = member.case, None
+        assert case is not None  # noqa: S101 - a worker answers only to a task
+        return case
+
+    def _requeue(self, case: SplitCase) -> None:
+        self._queue.appendleft(case)
+
+    def _settle_death(self, case: SplitCase, how: str) -> None:
+        poisonous = case.poisonous
+        case.died(how)
+        if case.poisonous > poisonous:
+            self._listener.event("poison_document", {"split": case.name, "how": how})
+        self._requeue(case)
+
+    def _bury(self, member: _Member, why: str) -> None:
+        """A worker is gone: settle what it was doing and put another in its place."""
+        member.process.join()
+        member.connection.close()
+        self._members.remove(member)
+        how = why or _how_it_ended(member.process.exitcode)
+        self._listener.event(
+            "worker_replaced",
+            {"worker": member.number, "how": how, "split": member.case and member.case.name},
+        )
+        if member.case is not None:
+            self._settle_death(member.case, how)
+        elif not member.ready:
+            self._start_deaths += 1
+            if self._start_deaths > _MAX_START_DEATHS:
+                raise WorkerError(
+                    f"worker {member.number}",
+                    f"dies while it loads the model: {how}",
+                    "Give it more memory, or use fewer execution.workers.",
+                )
+        if not self._stopping():
+            self._start(member.number)
+
+    def _kill_stalled(self) -> None:
+        now = self._clock()
+        for member in list(self._members):
+            if member.case and now - member.last_word > self._stall_timeout_s:
+                member.process.kill()
+                self._bury(member, f"made no progress for {self._stall_timeout_s:g} s")
+
+    def _close(self) -> None:
+        for member in self._members:
+            member.process.kill()
+        for member in self._members:
+            member.process.join()
+            member.connection.close()
+        self._members.clear()
+
+
+def _waiting(connection: Connection) -> Iterator[Answer]:
+    """Everything a worker has said so far. Raises EOFError once it is gone and all is heard."""
+    while connection.poll():
+        yield connection.recv()
+
+
+def _how_it_ended(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"exit code {exitcode}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-exitcode).name}"
+    return f"killed by signal {-exitcode}"

@@ -1,0 +1,118 @@
+"""One worker process: load the model once, then take splits from the parent until it hangs up."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embed_job.job import Toolbox
+    from embed_job.progress.meter import ProgressUpdate
+    from embed_job.workers.messages import Answer, Task, WorkerConfig
+
+_PROGRESS_INTERVAL_S = 0.5
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Set before numpy and tokenizers are imported: parallelism is the pool's, not theirs."""
+
+
+def work(connection: Connection, config: WorkerConfig) -> None:
+    """The process's whole life. Signals are the parent's business; its death ends this too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.environ.update(_ONE_THREAD)
+    inbox: queue.SimpleQueue[Task] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
+    voice = _Voice(connection)
+
+    from embed_job.errors import UserError, output_error
+    from embed_job.workers.messages import Crashed, Ready, Stopped
+    from embed_job.workers.toolbox import load_toolbox
+
+    try:
+        began = time.perf_counter()
+        tools = load_toolbox(config)
+        voice.say(Ready(time.perf_counter() - began))
+    except UserError as error:
+        voice.say(Stopped(error))
+        return
+    while True:
+        task = inbox.get()
+        try:
+            voice.say(_perform(task, tools, voice))
+        except UserError as error:
+            voice.say(Stopped(error))
+        except OSError as error:
+            explained = output_error(error, config.spec.parquet.uri)
+            voice.say(Stopped(explained) if explained else Crashed(traceback.format_exc()))
+        except Exception:  # noqa: BLE001 - the parent bisects the split, whatever it was
+            voice.say(Crashed(traceback.format_exc()))
+
+
+def _receive(connection: Connection, inbox: queue.SimpleQueue[Task]) -> None:
+    """Pass tasks on; when the parent is gone, leave at once: nothing uncommitted counts."""
+    while True:
+        try:
+            inbox.put(connection.recv())
+        except (EOFError, OSError):
+            os._exit(0)
+
+
+def _perform(task: Task, tools: Toolbox, voice: _Voice) -> Answer:
+    from embed_job.attempt import RefusedError
+    from embed_job.job import embed_split, probe_split
+    from embed_job.workers.messages import Embedded, Kind, Survived
+
+    if task.kind is not Kind.EMBED:
+        chosen = range(task.first, task.last) if task.kind is Kind.PROBE else range(0)
+        return Survived(probe_split(task.split, tools, exclude=task.exclude, chosen=chosen))
+    exclude = dict(task.exclude)
+    while True:
+        try:
+            return Embedded(embed_split(task.split, tools, exclude=exclude, report=voice.progress))
+        except RefusedError as refused:
+            exclude[refused.ordinal] = refused.exclusion
+
+
+class _Voice:
+    """What the worker says; small steps of progress are gathered."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._documents = self._bytes = self._tokens = self._rejected = 0
+        self._last = time.monotonic()
+
+    def say(self, answer: Answer) -> None:
+        self._flush()
+        self._connection.send(answer)
+
+    def progress(self, step: ProgressUpdate) -> None:
+        self._documents += step.documents
+        self._bytes += step.bytes
+        self._tokens += step.tokens
+        self._rejected += step.rejected
+        if time.monotonic() - self._last >= _PROGRESS_INTERVAL_S:
+            self._flush()
+
+    def _flush(self) -> None:
+        from embed_job.progress.meter import ProgressUpdate
+
+        self._last = time.monotonic()
+        step = ProgressUpdate(
+            documents=self._documents,
+            bytes=self._bytes,
+            tokens=self._tokens,
+            rejected=self._rejected,
+        )
+        self._documents = self._bytes = self._tokens = self._rejected = 0
+        if step != ProgressUpdate():
+            self._connection.send(step)
