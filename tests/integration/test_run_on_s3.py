@@ -1,0 +1,67 @@
+"""A whole run whose input and output are in S3; the workers are processes of their own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from embed_job.dataset import open_dataset
+from embed_job.dataset.verify import verify_output
+from embed_job.errors import ExitCode, InputError
+from embed_job.progress import choose_progress
+from embed_job.run import RunResult, run_job
+from embed_job.spec import ExecutionSpec, InputSpec, JobSpec, ModelSpec, Output, ParquetOutput
+from embed_job.storage import store_for
+
+
+@pytest.fixture
+def spec(s3_bucket: str, tiny_bundle: Path) -> JobSpec:
+    """40 documents in two objects, one below the other's folder."""
+    store = store_for(f"s3://{s3_bucket}")
+    for half, name in enumerate(["a.jsonl", "deep/b.jsonl"]):
+        lines = [
+            json.dumps({"id": f"{half}-{number}", "text": f"how do I read file {number}"})
+            for number in range(20)
+        ]
+        store.replace(f"s3://{s3_bucket}/in/{name}", "\n".join(lines).encode())
+    store.replace(f"s3://{s3_bucket}/in2/no.jsonl", b'{"id": "no", "text": "a sibling"}\n')
+    return JobSpec(
+        name="on-s3",
+        input=InputSpec(uri=f"s3://{s3_bucket}/in"),
+        model=ModelSpec(bundle=tiny_bundle),
+        outputs=(Output(parquet=ParquetOutput(uri=f"s3://{s3_bucket}/out/")),),
+        execution=ExecutionSpec(workers=1),
+    )
+
+
+def run(spec: JobSpec, report: Path) -> RunResult:
+    return run_job(spec, progress=choose_progress(sys.stderr, quiet=True), report_dir=report)
+
+
+def test_a_run_and_a_second_that_finds_its_work_done(spec: JobSpec, tmp_path: Path) -> None:
+    uri = spec.parquet.uri
+    store = store_for(uri)
+    assert run(spec, tmp_path).exit_code == ExitCode.OK
+    checks = verify_output(store, uri)
+    assert checks.ok, checks
+    rows = {
+        (row["doc_id"], row["char_end"])
+        for batch in open_dataset(store, uri).iter_rows()
+        for row in batch.to_pylist()
+    }
+    assert {doc_id for doc_id, _ in rows} == {f"{h}-{n}" for h in range(2) for n in range(20)}
+    before = [(file.key, file.etag) for file in store.list(uri) if "job.json" not in file.key]
+    again = run(spec, tmp_path)
+    assert again.exit_code == ExitCode.OK
+    assert again.report.resumed.splits_embedded == 0
+    after = [(file.key, file.etag) for file in store.list(uri) if "job.json" not in file.key]
+    assert after == before
+
+
+def test_an_input_that_is_not_there(spec: JobSpec, tmp_path: Path) -> None:
+    missing = spec.input.model_copy(update={"uri": f"{spec.input.uri}-not"})
+    with pytest.raises(InputError, match="in-not"):
+        run(spec.model_copy(update={"input": missing}), tmp_path)
