@@ -6,7 +6,6 @@ import fcntl
 import secrets
 import shutil
 from pathlib import Path
-from types import TracebackType
 
 
 class Spool:
@@ -29,12 +28,7 @@ class Spool:
                 _remove_if_abandoned(folder)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
 

@@ -71,6 +71,11 @@ class Job:
                 f"{file:03}.jsonl", [{"id": f"d{n:06}", "text": sentence(n)} for n in numbers]
             )
 
+    def prose(self, size_bytes: int) -> str:
+        """A text of at least so many bytes; each of its long words is one unknown token."""
+        line = " ".join([*["\u0436" * 101] * 5, "stone."])
+        return "\n".join([line] * (size_bytes // len(line.encode()) + 1))
+
     def run(self) -> RunResult:
         return run_job(
             JobSpec.model_validate(self.spec),

@@ -302,3 +302,33 @@ def test_the_report_has_what_machines_read(job: Any) -> None:
     for key in ("padding_fraction", "rejected_by_reason", "peak_rss_bytes", "fingerprint"):
         assert key in report
     assert (job.folder / "report" / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_text_of_50_mb_and_strange_ones_beside_it(job: Any) -> None:
+    text = job.prose(50_000_000)
+    job.write(
+        "a.jsonl",
+        [
+            {"id": "before", "text": "river"},
+            {"id": "huge", "text": text},
+            {"id": "nul", "text": "a\0b \u202egarden"},
+            {"id": "k" * 10_000, "text": "stone"},
+            {"id": "blank", "text": " \n\u200b"},
+            {"id": "after", "text": "light"},
+        ],
+    )
+    job.spec["input"]["max_rejected_fraction"] = 0.5
+    job.spec["chunk"] = {"max_tokens": 48, "overlap_tokens": 0}
+    result = job.run()
+    assert result.exit_code is ExitCode.OK
+    documents = result.report.counts.documents
+    assert (documents.read, documents.written, documents.rejected) == (6, 4, 2)
+    assert result.report.rejected_by_reason == {"empty_text": 1, "id_too_long": 1}
+    assert result.report.peak_rss_bytes < 600 << 20
+    ends = [
+        row
+        for path in job.output.glob("*.parquet")
+        for row in pq.read_table(path, columns=["doc_id", "char_end"]).to_pylist()
+    ]
+    assert max(row["char_end"] for row in ends if row["doc_id"] == "huge") == len(text)

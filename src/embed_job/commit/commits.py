@@ -39,6 +39,15 @@ class Commits:
         """Whose folder this is; None where nobody has claimed it."""
         return self._read(self.key("dataset.json"), DatasetDescriptor)
 
+    def existing(self) -> DatasetDescriptor:
+        """Whose folder this is. Raises OutputError where it is no output at all."""
+        found = self.descriptor()
+        if found is None:
+            raise OutputError(
+                self.folder, "is not an output of embed-job", "Name the folder of an output."
+            )
+        return found
+
     def claim(self, wanted: DatasetDescriptor) -> DatasetDescriptor:
         """Take the folder for a job, or check that it is this job's already.
 

@@ -103,9 +103,7 @@ def open_dataset(store: Store, uri: str) -> Dataset:
     """An output by its folder. Raises OutputError where it is none, or its manifests disagree."""
     folder = resolve(uri).rstrip("/")
     commits = Commits(store, folder)
-    descriptor = commits.descriptor()
-    if descriptor is None:
-        raise OutputError(uri, "is not an output of embed-job", "Name the folder of an output.")
+    descriptor = commits.existing()
     found = commits.committed(descriptor.fingerprint)
     job = commits.job()
     if job is None:

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from embed_job.commit.commits import PRIVATE, Commits, files_of
 from embed_job.commit.duplicates import find_duplicates
 from embed_job.dataset import Dataset, vectors_of
-from embed_job.errors import OutputError
 from embed_job.manifest import DatasetDescriptor, JobManifest, SplitManifest, total
 from embed_job.rows import content_hash, output_schema
 from embed_job.sink import Part
@@ -50,9 +49,7 @@ def verify_output(store: Store, uri: str) -> VerifyResult:
     """
     folder = resolve(uri).rstrip("/")
     commits = Commits(store, folder)
-    descriptor = commits.descriptor()
-    if descriptor is None:
-        raise OutputError(uri, "is not an output of embed-job", "Name the folder of an output.")
+    descriptor = commits.existing()
     found = commits.committed(descriptor.fingerprint)
     job = commits.job()
     live = [found[split] for split in job.splits if split in found] if job else [*found.values()]
