@@ -95,6 +95,7 @@ class _Work:
     workers: int = 0
     load_s: float = 0.0
     fresh: set[str] = field(default_factory=set)
+    incidents: list[str] = field(default_factory=list)
 
 
 def _embed(plan: Plan, progress: Progress, stop: StopSignals) -> _Work:
@@ -114,11 +115,13 @@ def _embed(plan: Plan, progress: Progress, stop: StopSignals) -> _Work:
             work.fresh.add(manifest.split)
         progress.split_done(stored_bytes=case.split.bytes)
 
-    listener = Listener(
-        progress=progress.advance,
-        committed=committed,
-        event=lambda name, facts: progress.event(name, **facts),
-    )
+    def event(name: str, facts: dict[str, object]) -> None:
+        progress.event(name, **facts)
+        if name in ("worker_replaced", "split_failed") and len(work.incidents) < MAX_EXAMPLES:
+            at = f" at {facts['split']}" if facts["split"] else ""
+            work.incidents.append(f"{name.replace('_', ' ')}{at}: {facts['how']}")
+
+    listener = Listener(progress=progress.advance, committed=committed, event=event)
     outlook = Outlook(
         splits=len(plan.splits),
         bytes=sum(case.split.bytes for case in todo),
@@ -195,6 +198,7 @@ def _facts(
         wall_s=finished_at - started_at,
         load_s=work.load_s,
         problems=verdict.problems,
+        incidents=work.incidents,
         rejected_examples=[_example(letter) for letter in letters],
         duplicates_across_splits=verdict.duplicates.count,
         duplicate_examples=[found.doc_id for found in verdict.duplicates.listed],

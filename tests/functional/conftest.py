@@ -112,6 +112,11 @@ class Job:
                 rows[row["id"]] = (row["text"], tuple(row["vector"]))
         return rows
 
+    def report(self) -> dict[str, Any]:
+        """The last run's report.json."""
+        report: dict[str, Any] = orjson.loads((self.folder / "report/report.json").read_bytes())
+        return report
+
     def letters(self) -> list[dict[str, Any]]:
         """Every dead letter."""
         found = sorted((self.output / "_embed_job" / "dead-letters").glob("*.jsonl"))

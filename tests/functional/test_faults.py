@@ -97,6 +97,8 @@ def test_a_killed_worker_is_replaced_and_its_split_embedded_once(
     assert process.returncode == 0, errors
     assert '"event":"worker_replaced"' in errors
     assert "SIGKILL" in errors
+    (warning,) = [line for line in job.report()["warnings"] if "SIGKILL" in line]
+    assert warning.startswith("worker replaced")
     assert same_rows(job.rows(), undisturbed)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -286,7 +285,7 @@ def test_metadata_keeps_its_types_and_half_floats_are_half(job: Any) -> None:
 def test_the_report_has_what_machines_read(job: Any) -> None:
     job.write_corpus(files=1, documents=10)
     job.run()
-    report = orjson.loads((job.folder / "report" / "report.json").read_bytes())
+    report = job.report()
     assert report["counts"]["documents"] == {
         "read": 10,
         "written": 10,

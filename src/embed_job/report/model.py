@@ -221,7 +221,8 @@ class RunFacts:
     """What a run knows when it ends.
 
     manifests: every split that counts. fresh: identities of those that this run embedded.
-    load_s: until the first worker was ready. Examples beyond the first hundred are dropped.
+    load_s: until the first worker was ready. incidents: workers that died and splits that failed,
+    a line each. Examples beyond the first hundred are dropped.
     """
 
     spec: JobSpec
@@ -236,6 +237,7 @@ class RunFacts:
     wall_s: float
     load_s: float
     problems: Sequence[str] = ()
+    incidents: Sequence[str] = ()
     rejected_examples: Sequence[RejectedExample] = ()
     duplicates_across_splits: int = 0
     duplicate_examples: Sequence[str] = ()

@@ -29,6 +29,7 @@ def warnings(facts: RunFacts, counts: SplitCounts, splits: Sequence[SplitReport]
         )
     if counts.padded_tokens and counts.embedded_tokens / counts.padded_tokens < 1 - _PADDING_LIMIT:
         yield "Padding wastes over 15 % of the model's time: a larger execution.window_mib helps."
+    yield from map(excerpt, facts.incidents)
     late = [split for split in splits if split.straggler]
     if late:
         slowest = max(late, key=lambda split: split.seconds)

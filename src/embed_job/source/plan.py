@@ -13,10 +13,11 @@ from embed_job.spec import InputSpec
 from embed_job.storage import Store
 
 MIB = 1 << 20
-MIN_SPLIT_BYTES = 64 << 10
+MIN_SPLIT_BYTES = 32 << 10
 MAX_SPLIT_BYTES = 16 * MIB
-SPLITS_PER_SMALL_FILE = 8
-"""A file smaller than 128 MiB is cut into this many, so that a 2 MB sample keeps 8 workers busy."""
+SPLITS_PER_SMALL_FILE = 16
+"""A file smaller than 256 MiB is cut into this many, so that a 2 MB sample keeps 8 workers busy to
+the end: with one split each, they would wait for the slowest."""
 MAX_BUNDLE_FILES = 10_000
 BUNDLE_CUTS = 4
 """Bundles end by a file's hash every 1/BUNDLE_CUTS of a split's size on average; one in e^4 grows

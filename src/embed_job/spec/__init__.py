@@ -175,7 +175,7 @@ class ExecutionSpec(Section):
     )
     threads_per_worker: int = Field(1, ge=1, description="Threads of the model in one process.")
     batch_tokens: int = Field(
-        2048, ge=16, description="Tokens of a batch, padding included; a longer text goes alone."
+        512, ge=16, description="Tokens of a batch, padding included; a longer text goes alone."
     )
     window_mib: float = Field(
         4, gt=0, le=1024, description="MiB of text that are sorted by length at a time."

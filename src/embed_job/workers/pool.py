@@ -166,10 +166,14 @@ class Pool:
                 self._requeue(case)
             case Crashed():
                 case = self._release(member)
-                self._listener.event(
-                    "split_failed", {"split": case.name, "traceback": answer.traceback}
-                )
-                self._settle_death(case, answer.traceback.strip().splitlines()[-1][:300])
+                how = answer.traceback.strip().splitlines()[-1][:300]
+                facts: dict[str, object] = {
+                    "split": case.name,
+                    "how": how,
+                    "traceback": answer.traceback,
+                }
+                self._listener.event("split_failed", facts)
+                self._settle_death(case, how)
 
     def _release(self, member: _Member) -> SplitCase:
         case, member.case = member.case, None
