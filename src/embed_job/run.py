@@ -14,7 +14,7 @@ from embed_job.commit.dead_letters import DeadLetter, first_letters
 from embed_job.commit.finalize import Verdict, finalize
 from embed_job.dataset import open_dataset
 from embed_job.dataset.search import neighbour_examples
-from embed_job.errors import ExitCode, output_error
+from embed_job.errors import ExitCode, WorkerError, output_error
 from embed_job.machine import usable_cores
 from embed_job.manifest import SplitManifest
 from embed_job.plan import Plan, make_plan
@@ -84,8 +84,16 @@ def _run_job(
         )
         report = build_report(_facts(plan, work, manifests, verdict, started_at, sample))
         write_report(report, report_dir)
-    code = ExitCode.OK if report.ok else ExitCode.INCOMPLETE
-    return RunResult(report, stop.exit_code or code)
+    return RunResult(report, _exit_code(report, stop, work))
+
+
+def _exit_code(report: Report, stop: StopSignals, work: _Work) -> ExitCode:
+    """A signal that came when all was done changes nothing; else the cause that came first."""
+    if report.ok:
+        return ExitCode.OK
+    if stop.exit_code is not None:
+        return stop.exit_code
+    return work.error.exit_code if work.error else ExitCode.INCOMPLETE
 
 
 @dataclass(slots=True)
@@ -94,6 +102,7 @@ class _Work:
 
     workers: int = 0
     load_s: float = 0.0
+    error: WorkerError | None = None
     fresh: set[str] = field(default_factory=set)
     incidents: list[str] = field(default_factory=list)
 
@@ -140,6 +149,8 @@ def _embed(plan: Plan, progress: Progress, stop: StopSignals) -> _Work:
             )
             pool.run(todo)
             work.load_s = pool.load_s
+    except WorkerError as error:
+        work.error = error
     finally:
         progress.stop()
     return work
@@ -197,7 +208,7 @@ def _facts(
         finished_at=finished_at,
         wall_s=finished_at - started_at,
         load_s=work.load_s,
-        problems=verdict.problems,
+        problems=[*([str(work.error)] if work.error else []), *verdict.problems],
         incidents=work.incidents,
         rejected_examples=[_example(letter) for letter in letters],
         duplicates_across_splits=verdict.duplicates.count,

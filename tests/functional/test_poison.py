@@ -17,7 +17,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from embed_job.errors import ExitCode, WorkerError
+from embed_job.errors import ExitCode
 
 POISON = "zebra"
 
@@ -140,8 +140,11 @@ def test_too_many_such_documents_end_the_run_with_one_message(job: Any, tiny_bun
     poisoned(job, tuple(range(12)))
     bundle_with(tiny_bundle, job.folder / "bundle", nothing)
     job.spec["execution"] = {"workers": 1, "max_poison_documents": 2}
-    with pytest.raises(WorkerError, match="more than 2 of its documents"):
-        job.run()
+    job.write("b.jsonl", [{"id": "other", "text": "stone"}])
+    result = job.run()
+    assert result.exit_code is ExitCode.WORKER
+    assert "more than 2 of its documents" in result.report.problems[0]
+    assert sorted(job.rows()) == ["other"]
 
 
 def test_a_vector_that_is_not_a_number_is_a_dead_letter(job: Any, tiny_bundle: Path) -> None:

@@ -21,6 +21,8 @@ def settle(records: int, kills: Callable[[Task], bool], *, max_poison: int = 8) 
     """Play a worker that dies where kills says so; the task that went through at last."""
     case = SplitCase(0, Split((FILE,), 0, 100, 100), max_poison_documents=max_poison)
     for _ in range(MAX_STEPS):
+        if case.error is not None:
+            raise case.error
         task = case.task()
         if kills(task):
             case.died("killed by SIGKILL")

@@ -26,6 +26,7 @@ class SplitCase:
         self.index = index
         self.split = split
         self.done = False
+        self.error: WorkerError | None = None
         self._max_poison = max_poison_documents
         self._deaths = 0
         self._unexplained = 0
@@ -33,6 +34,11 @@ class SplitCase:
         self._exclude: dict[int, Exclusion] = {}
         self._search: Search | None = None
         self._probe: Probe = (0, 0)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to try: it is committed, or given up."""
+        return self.done or self.error is not None
 
     @property
     def name(self) -> str:
@@ -70,7 +76,7 @@ class SplitCase:
             self._advance(lambda search: search.send(False), "")
 
     def died(self, how: str) -> None:
-        """The worker died of the last task. Raises WorkerError where no document explains it."""
+        """The worker died of the last task; error is set where no document explains it."""
         if self._kind is Kind.COUNT:
             self._unexplain(f"its worker dies on reading it: {how}")
             return
@@ -95,7 +101,7 @@ class SplitCase:
         detail = f"its worker died each time it was embedded: {how}"
         self._exclude[ordinal] = Exclusion(Reason.KILLS_WORKER, Stage.EMBED, detail)
         if len(self._exclude) > self._max_poison:
-            raise self._hopeless(
+            self._give_up(
                 f"more than {self._max_poison} of its documents kill their worker; "
                 f"the last one: {how}"
             )
@@ -105,11 +111,11 @@ class SplitCase:
         """No document explains the deaths: begin anew, a few times."""
         self._unexplained += 1
         if self._unexplained > _MAX_UNEXPLAINED:
-            raise self._hopeless(what)
+            self._give_up(what)
         self._kind, self._deaths = Kind.EMBED, 0
 
-    def _hopeless(self, what: str) -> WorkerError:
-        return WorkerError(
+    def _give_up(self, what: str) -> None:
+        self.error = WorkerError(
             self.name,
             what,
             "Other splits are unharmed and stay committed. Check memory (fewer "

@@ -90,18 +90,22 @@ class Pool:
         """Commit every case's split, the largest first so that none is left over at the end.
 
         Returns early, with cases not done, when asked to stop: running splits get
-        drain_timeout_s. Raises the UserError of a worker, and WorkerError.
+        drain_timeout_s. Raises the UserError that a worker met at once; a WorkerError, of a split
+        that kills whoever takes it, only when all others are committed.
         """
         self._queue = deque(sorted(cases, key=lambda case: (-case.split.bytes, case.index)))
         try:
             for number in range(min(self._workers, len(cases))):
                 self._start(number)
-            while any(not case.done for case in cases) and not self._drained():
+            while any(not case.ended for case in cases) and not self._drained():
                 self._assign()
                 self._listen()
                 self._kill_stalled()
         finally:
             self._close()
+        for case in cases:
+            if case.error is not None:
+                raise case.error
 
     def _start(self, number: int) -> None:
         ours, theirs = self._context.Pipe()
@@ -181,7 +185,10 @@ class Pool:
         return case
 
     def _requeue(self, case: SplitCase) -> None:
-        self._queue.appendleft(case)
+        if case.error is not None:
+            self._listener.event("split_given_up", {"split": case.name, "how": case.error.what})
+        else:
+            self._queue.appendleft(case)
 
     def _settle_death(self, case: SplitCase, how: str) -> None:
         poisonous = case.poisonous
