@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -117,7 +117,7 @@ class Admission:
         number = 2
         while self.seen.add(hash_ids([f"{document.doc_id}~{number}"]))[0]:
             number += 1
-        return replace(document, doc_id=f"{document.doc_id}~{number}")
+        return document._replace(doc_id=f"{document.doc_id}~{number}")
 
 
 def _block(records: Iterator[Document | Rejection]) -> Iterator[Document | Rejection]:

@@ -87,6 +87,8 @@ class ParquetSink:
             compression_level=1,
             use_dictionary=[name for name in self._schema.names if name not in _DISTINCT],
             column_encoding=_vector_encoding(self._schema),
+            # Least and greatest number of a vector help nobody, and take time to find.
+            write_statistics=[name for name in self._schema.names if name != "vector"],
             store_schema=True,
         )
 

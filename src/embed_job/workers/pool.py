@@ -6,10 +6,11 @@ Each worker has a pipe of its own, so one that is killed can neither block nor c
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -31,6 +32,16 @@ from embed_job.workers.worker import work
 
 _POLL_S = 0.25
 _MAX_START_DEATHS = 3
+
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+"""What a worker starts with: parallelism is the pool's, not its libraries', and Arrow's own
+allocators keep what they were given once, about 45 MB a worker. It has to stand before the process
+starts, as unpickling its arguments imports them."""
 
 Clock = Callable[[], float]
 
@@ -115,7 +126,8 @@ class Pool:
             name=f"embed-job-worker-{number}",
             daemon=True,
         )
-        process.start()
+        with _environment(_ENVIRONMENT):
+            process.start()
         theirs.close()
         self._members.append(_Member(process, ours, number, self._clock()))
 
@@ -234,6 +246,21 @@ class Pool:
             member.process.join()
             member.connection.close()
         self._members.clear()
+
+
+@contextmanager
+def _environment(wanted: dict[str, str]) -> Iterator[None]:
+    """Variables for the processes that are started inside; afterwards all is as before."""
+    former = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _waiting(connection: Connection) -> Iterator[Answer]:

@@ -19,21 +19,12 @@ if TYPE_CHECKING:
     from embed_job.workers.messages import Answer, Task, WorkerConfig
 
 _PROGRESS_INTERVAL_S = 0.5
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-}
-"""Set before the libraries are imported: parallelism is the pool's, not theirs, and Arrow's own
-allocators keep what they were given once, about 20 MB a worker."""
 
 
 def work(connection: Connection, config: WorkerConfig) -> None:
     """The process's whole life. Signals are the parent's business; its death ends this too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.environ.update(_ENVIRONMENT)
     sys.meta_path.insert(0, _WithoutPandas())
     inbox: queue.SimpleQueue[Task] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
