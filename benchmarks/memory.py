@@ -73,8 +73,8 @@ def _null(work: Path, source: Path, bundle: Path, *, split_mib: int | None = Non
 
 def _with_model(setting: Setting, bundle: Path) -> int:
     corpus, repeated = setting.work / "once.jsonl", setting.work / "repeated.jsonl"
-    count = write_corpus(corpus, documents=setting.pick(ci=150, full=600))
-    write_repeated(repeated, corpus, times=40_000 // count)
+    count = write_corpus(corpus, documents=setting.pick(ci=100, full=200))
+    write_repeated(repeated, corpus, times=20_000 // count)
     options: dict[str, object] = {"execution.workers": 1, "input.split_mib": 1024}
     ran = run_job(Job(setting.work, "memory", repeated, bundle, options=options))
     return int(ran.report["peak_rss_bytes"])

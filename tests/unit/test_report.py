@@ -27,7 +27,7 @@ from embed_job.report.model import (
 )
 from embed_job.report.write import render_json, write_report
 from embed_job.sink import Part
-from embed_job.spec import ComputeSpec, JobSpec
+from embed_job.spec import ComputeSpec, ExecutionSpec, JobSpec
 
 SPEC = JobSpec.model_validate(
     {
@@ -147,7 +147,8 @@ class TestSums:
         assert "udcff" in render_html(report)
 
     def test_the_spec_is_told_without_its_defaults_missing(self) -> None:
-        assert build_report(facts()).spec["execution"]["batch_tokens"] == 2048
+        told = build_report(facts()).spec["execution"]
+        assert told["batch_tokens"] == ExecutionSpec().batch_tokens
 
     @given(st.lists(st.tuples(st.integers(1, 500), st.floats(3, 100)), max_size=8))
     def test_workers_share_what_was_embedded(self, sizes: list[tuple[int, float]]) -> None:

@@ -261,5 +261,5 @@ def test_files_of_nothing_hold_no_records(text: str) -> None:
 def test_a_small_file_still_keeps_eight_workers_busy(tmp_path: Path) -> None:
     data = b'{"id": "a", "text": "some text"}\n' * 64_000
     splits = plan_splits(MemoryStore(data), [source_file(data, Format.JSONL)], InputSpec(uri=KEY))
-    assert len(splits) == 8
+    assert len(splits) == 16
     assert sum(split.bytes for split in splits) == len(data)
