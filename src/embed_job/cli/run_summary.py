@@ -10,9 +10,11 @@ from shutil import which
 from rich.console import Console
 from rich.text import Text
 
+from embed_job.commit.commits import PRIVATE
 from embed_job.dataset.verify import Check
 from embed_job.excerpt import excerpt
 from embed_job.report.model import NearestExample, Neighbour, Report
+from embed_job.storage import join
 
 
 def print_summary(
@@ -63,6 +65,8 @@ def _rows(report: Report, folder: Path) -> Iterator[tuple[str, str | Text]]:
     for output in report.outputs:
         size = f"{output.rows:,} rows, {output.bytes / 2**20:,.1f} MiB"
         yield output.kind, f"{output.uri} ({size})"
+        if documents.rejected:
+            yield "dead letters", join(output.uri, PRIVATE, "dead-letters")
     yield "report", str(folder / "report.html")
 
 
