@@ -72,13 +72,25 @@ def test_orphans_of_a_lost_attempt_are_never_read_and_swept(job: Any) -> None:
     job.write_corpus(files=1, documents=20)
     job.run()
     part = next(iter(job.parts()))
-    orphan = job.output / part.replace("part-", "part-0")
+    orphan = job.output / part.replace("-000.parquet", "-007.parquet")
     orphan.write_bytes((job.output / part).read_bytes())
     assert len(job.rows()) == 20
     assert not verified(job)
     job.run()
     assert not orphan.exists()
     assert verified(job)
+
+
+def test_nothing_of_the_users_is_ever_removed(job: Any) -> None:
+    job.write_corpus(files=1, documents=5)
+    job.output.mkdir()
+    theirs = [job.output / name for name in ("part-00000.jsonl", "notes.md", "_embed_job.txt")]
+    for path in theirs:
+        path.write_text("mine")
+    job.run()
+    job.write("000.jsonl", [{"id": "new", "text": "a new text"}])
+    assert job.run().exit_code is ExitCode.OK
+    assert [path.read_text() for path in theirs] == ["mine"] * 3
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -175,10 +176,15 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:12]}…"
 
 
+_OURS = re.compile(
+    r"part-[0-9a-f]{16}-[0-9a-f]{12}-\d{3,}\.parquet"
+    rf"|{PRIVATE}/(manifests/[0-9a-f]{{64}}\.json|(ids|dead-letters)/[0-9a-f]{{16}}-[0-9a-f]{{12}}\.\w+)"
+)
+"""Names that only we give: nothing else is ever removed, whatever a user keeps in the folder."""
+
+
 def _is_ours(name: str) -> bool:
-    return name.startswith(
-        ("part-", f"{PRIVATE}/manifests/", f"{PRIVATE}/ids/", f"{PRIVATE}/dead-letters/")
-    )
+    return _OURS.fullmatch(name) is not None
 
 
 def _encode(record: Record) -> bytes:
