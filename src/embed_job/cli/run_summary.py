@@ -140,7 +140,7 @@ def _next(folder: Path, spec: Path | None) -> Iterator[tuple[str, str]]:
 
 def _program() -> str:
     """How this program is called from here."""
-    if which("embed-job"):
-        return "embed-job"
     called = Path(sys.argv[0]).absolute()
+    if which("embed-job") or called.name != "embed-job":
+        return "embed-job"
     return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
