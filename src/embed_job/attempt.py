@@ -210,5 +210,5 @@ class Attempt:
         self.sink.abort()
         self._letters.abort()
         with contextlib.suppress(Exception):
-            for name in (f"ids/{self.stem}.npy", f"dead-letters/{self.stem}.jsonl"):
-                self._tools.target.delete(self._tools.commits.key(*name.split("/")))
+            for folder, name in (("ids", "npy"), ("dead-letters", "jsonl")):
+                self._tools.target.delete(self._tools.commits.key(folder, f"{self.stem}.{name}"))

@@ -82,9 +82,5 @@ def output_error(error: OSError, where: str) -> OutputError | None:
     return None
 
 
-class IncompleteError(UserError):
-    exit_code = ExitCode.INCOMPLETE
-
-
 class WorkerError(UserError):
     exit_code = ExitCode.WORKER
