@@ -57,10 +57,11 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
   --no-emit-index-url --no-annotate --no-header
 lock: $(VENV)/dev.stamp ## Lock the dependencies anew
 	$(BIN)/python -m pip install --quiet uv
-	$(COMPILE) pyproject.toml requirements/build.in --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra dev --extra launcher --extra local -o requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/build.in -c requirements/dev.txt -o requirements/cpu.txt
 	$(COMPILE) pyproject.toml --extra gpu -c requirements/dev.txt -o requirements/gpu.txt
-	$(COMPILE) pyproject.toml --extra launcher -o requirements/launcher.txt
+	$(COMPILE) pyproject.toml --extra launcher -c requirements/dev.txt -o requirements/launcher.txt
+	$(COMPILE) pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt
 
 clean: ## Remove what was made, but not the model
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

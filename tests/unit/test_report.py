@@ -27,7 +27,8 @@ from embed_job.report.model import (
 )
 from embed_job.report.write import render_json, write_report
 from embed_job.sink import Part
-from embed_job.spec import ComputeSpec, ExecutionSpec, JobSpec
+from embed_job.spec import ExecutionSpec, JobSpec
+from embed_job.spec.compute import ComputeSpec
 
 SPEC = JobSpec.model_validate(
     {

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import orjson
 
-from embed_job.spec import JobSpec, Section
+from embed_job.spec import JobSpec
 from embed_job.spec.file import parse_spec
 from embed_job.spec.mistakes import section_fields
+from embed_job.spec.section import Section
 from embed_job.spec.template import is_our_schema, render_schema, render_spec
 
 
@@ -31,7 +32,7 @@ def test_it_loads_with_every_default() -> None:
 
 
 def test_what_is_commented_out_loads_too() -> None:
-    before, _, compute = render_spec().rpartition("to use it.\n")
+    before, _, compute = render_spec().partition("to use it.\n")
     uncommented = re.sub(r"^# ", "", compute, flags=re.MULTILINE)
     spec = parse_spec(before + "to use it.\n" + uncommented, name="init")
     assert spec.compute is not None

@@ -8,7 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from embed_job.spec.compute import ComputeSpec
+from embed_job.spec.section import Section
 
 COLUMNS = (
     "id",
@@ -25,12 +28,6 @@ COLUMNS = (
 
 
 MetadataType = Literal["auto", "string", "int64", "float64", "bool", "timestamp"]
-
-
-class Section(BaseModel):
-    """A part of the spec: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Fields(Section):
@@ -196,23 +193,6 @@ class ExecutionSpec(Section):
         if isinstance(value, int) and value < 1:
             raise ValueError("at least 1, or auto")
         return value
-
-
-class ComputeSpec(Section):
-    """The machines of a SageMaker job; read by the launcher, and by reports that price a run."""
-
-    instance_type: str = Field(
-        "ml.c7i.4xlarge",
-        pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$",
-        description="SageMaker's name of the machine.",
-    )
-    instance_count: int = Field(1, ge=1, le=100, description="How many of it.")
-    price_per_hour_usd: float | None = Field(
-        None, gt=0, description="Price of one instance; unset: no cost is stated."
-    )
-    vcpus: int | None = Field(
-        None, ge=1, description="vCPUs of one instance; unset: no time on it is stated."
-    )
 
 
 class JobSpec(Section):

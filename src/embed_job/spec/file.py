@@ -10,8 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from embed_job.errors import SpecError
-from embed_job.spec import JobSpec, Section
+from embed_job.spec import JobSpec
 from embed_job.spec.mistakes import Mistake, describe, section_fields
+from embed_job.spec.section import Section
 
 MAX_SPEC_BYTES = 1 << 20
 MAX_NODES = 20_000

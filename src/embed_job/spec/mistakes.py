@@ -10,7 +10,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from embed_job.spec import JobSpec, Section
+from embed_job.spec import JobSpec
+from embed_job.spec.section import Section
 
 
 @dataclass(frozen=True, slots=True)

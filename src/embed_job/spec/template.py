@@ -14,8 +14,9 @@ import orjson
 import yaml
 from pydantic.fields import FieldInfo
 
-from embed_job.spec import JobSpec, Section
+from embed_job.spec import JobSpec
 from embed_job.spec.mistakes import section_of
+from embed_job.spec.section import Section
 
 SCHEMA_ID = "urn:embed-job:job-spec"
 
@@ -24,6 +25,8 @@ _EXAMPLES: dict[str, Any] = {
     "input.uri": "data/",
     "model.bundle": "models/default",
     "outputs.parquet.uri": "out/my-corpus/vectors/",
+    "compute.instance_preferences.instance_type": "ml.c7i.4xlarge",
+    "compute.instance_preferences.instance_count": 4,
 }
 """Values for what has no default, or one that only holds inside the image."""
 
@@ -71,7 +74,7 @@ def _section_lines(section: type[Section], above: str) -> Iterator[str]:
         lines = textwrap.indent("\n".join(_section_lines(below, f"{path}.")), "  ").splitlines()
         if get_origin(field.annotation) is tuple:
             lines = _as_item(lines)
-        if field.default is None:
+        if field.default in (None, ()):
             yield "# Unset by default; remove the leading '# ' of each line to use it."
             yield from (f"# {line}" for line in [f"{name}:", *lines])
         else:
