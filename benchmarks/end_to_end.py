@@ -37,7 +37,7 @@ class _Times:
 def measure(setting: Setting) -> Section:
     """Agreement first, then rounds of every side in turn."""
     corpus, adversarial = setting.work / "corpus.jsonl", setting.work / "adversarial.jsonl"
-    documents = write_corpus(corpus, documents=setting.pick(ci=150, full=2000))
+    documents = write_corpus(corpus, documents=setting.pick(ci=150, full=4400))
     write_adversarial(adversarial, descriptions=setting.pick(ci=5, full=100))
     model, bundle = model_folder(setting.work), model_bundle(setting.work)
     say("checking token ids and cosines")
@@ -59,7 +59,7 @@ def measure(setting: Setting) -> Section:
     lossy = Job(setting.work, "int8", corpus, bundle, options=cut | {"model.precision": "int8"})
     batches = make_batches(Job(setting.work, "forward", corpus, bundle, options=cut))
     times = _Times()
-    rounds = setting.pick(ci=3, full=5)
+    rounds = 3
     theirs = setting.work / "baseline.parquet"
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")

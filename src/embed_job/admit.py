@@ -64,7 +64,7 @@ class Admission:
         records = iter(self.read())
         while True:
             with self.watch("read"):
-                block = list(_block(records))
+                block = _block(records)
                 admitted = self._admit(block, dropped)
             if not block:
                 return
@@ -75,7 +75,7 @@ class Admission:
             ordinals: list[int] = []
             hashes: list[Hashes] = []
             records = iter(self.read())
-            while block := list(_block(records)):
+            while block := _block(records):
                 found = [r for r in block if self._is_candidate(r)]
                 ordinals += [document.ordinal for document in found]
                 hashes.append(hash_ids(r.doc_id for r in found if isinstance(r, Document)))
@@ -120,12 +120,14 @@ class Admission:
         return document._replace(doc_id=f"{document.doc_id}~{number}")
 
 
-def _block(records: Iterator[Document | Rejection]) -> Iterator[Document | Rejection]:
-    """The next records, a bounded amount of them."""
+def _block(records: Iterator[Document | Rejection]) -> list[Document | Rejection]:
+    """The next records, a bounded amount of them; empty at the end."""
+    block: list[Document | Rejection] = []
     characters = 0
     for record in islice(records, _BLOCK_RECORDS):
-        yield record
-        if isinstance(record, Document):
+        block.append(record)
+        if record.__class__ is Document:
             characters += len(record.text)
             if characters > _BLOCK_CHARACTERS:
-                return
+                break
+    return block

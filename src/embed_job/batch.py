@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -42,8 +42,7 @@ def embed_window(
     unique = tokens if len(firsts) == len(tokens) else take(tokens, firsts)
     vectors = np.empty((len(unique), engine.dimension), dtype=np.float32)
     padded_tokens = 0
-    for index in plan_batches(unique.lengths, batch_tokens=batch_tokens):
-        batch = take(unique, index)
+    for index, batch in _batches(unique, batch_tokens):
         vectors[index] = engine.embed(batch)
         padded_tokens += engine.padded_tokens(batch)
         if on_batch is not None:
@@ -53,6 +52,19 @@ def embed_window(
         embedded_tokens=len(unique.ids),
         padded_tokens=padded_tokens,
     )
+
+
+def _batches(tokens: Tokens, batch_tokens: int) -> Iterator[tuple[Indices, Tokens]]:
+    """Each batch with the indices of its texts. All texts are gathered once, in batch order: a
+    gather for each batch costs 2 µs a short text."""
+    plan = plan_batches(tokens.lengths, batch_tokens=batch_tokens)
+    ordered = take(tokens, np.concatenate([np.empty(0, np.int64), *plan]))
+    begin = 0
+    for index in plan:
+        offsets = ordered.offsets[begin : begin + len(index) + 1]
+        first, last = offsets[0], offsets[-1]
+        yield index, Tokens(ids=ordered.ids[first:last], offsets=offsets - first)
+        begin += len(index)
 
 
 def plan_batches(lengths: npt.NDArray[np.int64], *, batch_tokens: int) -> list[Indices]:

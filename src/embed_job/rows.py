@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embed_job.chunk.window import Window
+from embed_job.chunk.window import Chunk, Window
 from embed_job.engine import Vectors
 from embed_job.manifest import DatasetDescriptor
 from embed_job.records import Document
@@ -53,28 +53,36 @@ def make_rows(
     if not kept.all():
         chunks = [chunk for chunk, keep in zip(chunks, kept.tolist(), strict=True) if keep]
         n_tokens, vectors = n_tokens[kept], vectors[kept]
-    owners = [window.documents[chunk.document] for chunk in chunks]
+    if not chunks:
+        return pa.RecordBatch.from_pylist([], schema=schema)
+    documents, numbers, starts, ends, texts, alone = zip(*chunks, strict=True)
+    owners = list(map(window.documents.__getitem__, documents))
+    doc_ids = pa.array([owner.doc_id for owner in owners], pa.string())
     columns: dict[str, object] = {
-        "id": [
-            owner.doc_id if chunk.only else f"{owner.doc_id}#{chunk.number}"
-            for owner, chunk in zip(owners, chunks, strict=True)
-        ],
-        "doc_id": [owner.doc_id for owner in owners],
-        "chunk": [chunk.number for chunk in chunks],
-        "char_start": [chunk.char_start for chunk in chunks],
-        "char_end": [chunk.char_end for chunk in chunks],
+        "id": doc_ids if all(alone) else _row_ids(owners, chunks),
+        "doc_id": doc_ids,
+        "chunk": numbers,
+        "char_start": starts,
+        "char_end": ends,
         "n_tokens": n_tokens.astype(np.int32),
-        "content_hash": [content_hash(chunk.text) for chunk in chunks],
-        "text": [chunk.text for chunk in chunks] if "text" in schema.names else None,
+        "content_hash": list(map(content_hash, texts)),
+        "text": texts,
     }
     columns |= _metadata(schema, owners)
-    arrays = [
-        _vector_array(vectors, field.type)
-        if field.name == "vector"
-        else pa.array(columns[field.name], field.type)
-        for field in schema
-    ]
+    columns["vector"] = _vector_array(vectors, schema.field("vector").type)
+    arrays = [_array(columns[field.name], field.type) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _row_ids(owners: Sequence[Document], chunks: Sequence[Chunk]) -> list[str]:
+    return [
+        owner.doc_id if chunk.only else f"{owner.doc_id}#{chunk.number}"
+        for owner, chunk in zip(owners, chunks, strict=True)
+    ]
+
+
+def _array(values: object, kind: pa.DataType) -> pa.Array:
+    return values if isinstance(values, pa.Array) else pa.array(values, kind)
 
 
 def _metadata(schema: pa.Schema, owners: Sequence[Document]) -> Mapping[str, object]:

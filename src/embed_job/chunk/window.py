@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,8 @@ import numpy.typing as npt
 from embed_job.chunk.cut import Cut
 from embed_job.engine import Tokens
 from embed_job.records import Document
+
+T = TypeVar("T", bound=tuple[object, ...])
 
 
 # Chunk and Ending are tuples, as a frozen dataclass takes three times as long to make and there is
@@ -100,11 +104,10 @@ class Filling:
         first = len(self.documents)
         texts = [document.text for document in piece.documents]
         self.documents += piece.documents
-        self.chunks += [
-            Chunk(document, 0, 0, len(text), text, True)
-            for document, text in enumerate(texts, first)
-        ]
-        self.finished += map(Ending, range(first, len(self.documents)), repeat(1), repeat(0))
+        places = range(first, len(self.documents))
+        none = repeat(0)
+        self.chunks += _made(Chunk, zip(places, none, none, map(len, texts), texts, repeat(True)))
+        self.finished += _made(Ending, zip(places, repeat(1), none))
         self.bytes += _utf8_bytes("".join(texts))
         self._ids.append(piece.tokens.ids)
         self._lengths.append(piece.tokens.lengths)
@@ -127,6 +130,12 @@ class Filling:
         np.cumsum(lengths, out=offsets[1:])
         tokens = Tokens(ids=np.concatenate(self._ids), offsets=offsets)
         return Window(self.documents, self.chunks, tokens, self.finished)
+
+
+def _made(kind: type[T], values: Iterable[tuple[object, ...]]) -> Iterator[T]:
+    """Named tuples of checked values. Their own constructor is a Python function: 0.3 µs more for
+    each, twice for every short document."""
+    return map(partial(tuple.__new__, kind), values)
 
 
 def _utf8_bytes(text: str) -> int:
