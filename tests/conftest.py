@@ -37,6 +37,12 @@ def tiny_models() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def containers() -> ModuleType:
+    """The module tests/container_root.py: ``Corpus``, ``Root``."""
+    return _load("container_root")
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tiny_models: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sentence-transformers folder: a random BERT, 2 layers, 32 numbers, 48 tokens at most."""
     folder: Path = tiny_models.write_model(

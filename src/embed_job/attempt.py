@@ -59,8 +59,9 @@ class Attempt:
 
     def __enter__(self) -> Attempt:
         tools = self._tools
-        versions = {file.key: (file.name, file.version) for file in self._split.files}
-        self._letters = DeadLetters(tools.spool / f"{self.stem}.jsonl", versions)
+        self._letters = DeadLetters(
+            tools.spool / f"{self.stem}.jsonl", self._split.files, input_uri=tools.dataset.input_uri
+        )
         self.sink = ParquetSink(
             tools.target,
             tools.commits.folder,
@@ -118,11 +119,13 @@ class Attempt:
         written = int(kept.sum())
         tally.chunks_written += written
         tally.chunks_rejected += len(kept) - written
-        for end in window.finished:
-            if end.document not in refused:
-                tally.documents_written += 1
-                tally.truncated_tokens += end.truncated_tokens
-                tally.truncated_documents += end.truncated_tokens > 0
+        finished = window.finished
+        if refused:
+            finished = [end for end in finished if end.document not in refused]
+        truncated = [end.truncated_tokens for end in finished if end.truncated_tokens]
+        tally.documents_written += len(finished)
+        tally.truncated_tokens += sum(truncated)
+        tally.truncated_documents += len(truncated)
         return kept
 
     def progress(self, window: Window) -> ProgressUpdate:
@@ -133,7 +136,7 @@ class Attempt:
         step = ProgressUpdate(
             documents=done - self._reported.documents,
             rejected=rejected - self._reported.rejected,
-            bytes=sum(window.documents[end.document].length or 0 for end in window.finished),
+            bytes=sum([window.documents[end.document].length or 0 for end in window.finished]),
         )
         self._reported = ProgressUpdate(documents=done, rejected=rejected)
         return step

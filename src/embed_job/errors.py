@@ -28,6 +28,8 @@ class ExitCode(IntEnum):
     """The run ended but is not a success: duplicates, too many rejected, sums that disagree."""
     WORKER = 7
     """A worker process kept dying for a reason that no single document explains."""
+    IMAGE = 8
+    """The image and the job's script don't match, or the image lacks what the script needs."""
     INTERRUPTED = 130
     """SIGINT; what was committed stays, and the same command resumes."""
     TERMINATED = 143

@@ -20,13 +20,25 @@ class Spool:
         self.path = root / secrets.token_hex(8)
 
     def __enter__(self) -> Spool:
-        self.path.mkdir(parents=True)
-        self._lock = (self.path / "lock").open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        while not self._made():
+            self.path = self._root / secrets.token_hex(8)
         for folder in self._root.iterdir():
             if folder != self.path:
                 _remove_if_abandoned(folder)
         return self
+
+    def _made(self) -> bool:
+        """False where another run took the folder for abandoned before it was locked."""
+        self.path.mkdir(parents=True)
+        try:
+            self._lock = (self.path / "lock").open("wb")
+        except FileNotFoundError:
+            return False
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        if (self.path / "lock").exists():
+            return True
+        self._lock.close()
+        return False
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pytest
 import yaml
 
+from embed_job.commit.finalize import Verdict
 from embed_job.dataset import open_dataset
+from embed_job.fleet.finalize import finalize_job
+from embed_job.fleet.order import LISTING_SCHEMA, JobOrder, read_order, write_listing
 from embed_job.progress import SilentProgress
+from embed_job.report.model import Report
 from embed_job.run import RunResult, run_job
 from embed_job.spec import JobSpec
 from embed_job.storage import store_for
@@ -140,3 +151,198 @@ def make_job(tmp_path: Path, tiny_bundle: Path) -> Callable[[str], Job]:
         return Job(folder, tiny_bundle)
 
     return make
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A host's process, and where its output and its log go."""
+
+    process: subprocess.Popen[bytes]
+    outcome: Path
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A host that came to its end. outcome: what it printed; empty where it died."""
+
+    code: int
+    outcome: dict[str, Any]
+    errors: str
+
+
+class Fleet:
+    """Jobs on several hosts, as the launcher submits them and the service shares the input out."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.compute: dict[str, Any] = {"sharing": "sharded_by_s3_key"}
+        self.pace = {"poll_s": 0.05, "max_poll_s": 0.5, "stale_s": 2.0, "factor": 1.0}
+        job.spec["execution"] = {"workers": 1}
+
+    def folder(self, name: str) -> Path:
+        return self.job.folder / "jobs" / name
+
+    def job_folder(self, name: str) -> Path:
+        return self.folder(name) / "job"
+
+    def documents(self, name: str, rank: int) -> Path:
+        return self.folder(name) / f"documents-{rank}"
+
+    def upload(self, name: str, rank: int) -> Path:
+        return self.folder(name) / f"vectors-{rank}"
+
+    def key(self, name: str, *names: str) -> Path:
+        """A file of a job in the output."""
+        return Path(self.job.output, "_embed_job", "jobs", name, *names)
+
+    def order(self, name: str) -> JobOrder:
+        return read_order(self.job_folder(name))
+
+    def report(self, name: str) -> dict[str, Any]:
+        report: dict[str, Any] = orjson.loads(self.key(name, "report.json").read_bytes())
+        return report
+
+    def descriptor(self) -> dict[str, Any]:
+        path = self.job.output / "_embed_job/dataset.json"
+        descriptor: dict[str, Any] = orjson.loads(path.read_bytes())
+        return descriptor
+
+    def manifests(self) -> set[str]:
+        """Names and contents of what is committed."""
+        found = (self.job.output / "_embed_job/manifests").glob("*.json")
+        return {f"{path.name} {path.read_text()}" for path in found}
+
+    def submit(self, name: str, *, hosts: int, **order: Any) -> None:
+        """Write order and listing, and share the input out by count of files."""
+        folder = self.job_folder(name)
+        folder.mkdir(parents=True)
+        files = sorted(
+            (path.relative_to(self.job.input).as_posix(), path)
+            for path in self.job.input.rglob("*")
+            if path.is_file()
+        )
+        columns = {
+            "name": [name for name, _ in files],
+            "size": [path.stat().st_size for _, path in files],
+            "etag": [hashlib.md5(path.read_bytes()).hexdigest() for _, path in files],  # noqa: S324
+        }
+        batch = pa.RecordBatch.from_pydict(columns, schema=LISTING_SCHEMA)
+        write_listing(folder / "listing.parquet", [batch])
+        made = JobOrder(
+            program_version="test",
+            spec=JobSpec.model_validate({**self.job.spec, "compute": self.compute}),
+            listed=True,
+            files=len(files),
+            bytes=sum(columns["size"]),
+            created_at=time.time(),
+            **order,
+        )
+        (folder / "order.json").write_text(made.model_dump_json())
+        for rank in range(hosts):
+            self.documents(name, rank).mkdir()
+        for number, (below, path) in enumerate(files):
+            copy = self.documents(name, number % hosts) / below
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+
+    def start_hosts(self, name: str, *, hosts: int) -> list[Running]:
+        return [self.start_host(name, rank=rank, hosts=hosts) for rank in range(hosts)]
+
+    def start_host(self, name: str, *, rank: int, hosts: int) -> Running:
+        """A process, in a process group of its own."""
+        balanced = self.compute["sharing"] == "balanced"
+        uploaded = self.compute.get("delivery") == "processing_output"
+        earlier = self.job.output / "_embed_job/manifests"
+        facts = {
+            "job_folder": str(self.job_folder(name)),
+            "job": name,
+            "host": f"algo-{rank + 1}",
+            "rank": rank,
+            "count": hosts,
+            "documents": None if balanced else str(self.documents(name, rank)),
+            "target": str(self.upload(name, rank) if uploaded else self.job.output),
+            "spool": str(self.folder(name) / f"spool-{rank}"),
+            "earlier": str(earlier) if uploaded and earlier.exists() else None,
+            "pace": self.pace,
+        }
+        path = self.folder(name) / f"host-{rank}.json"
+        path.write_bytes(orjson.dumps(facts))
+        outcome, log = path.with_suffix(".out"), path.with_suffix(".err")
+        with outcome.open("wb") as output, log.open("wb") as errors:
+            script = Path(__file__).with_name("fleet_host.py")
+            process = subprocess.Popen(
+                [sys.executable, str(script), str(path)],
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        return Running(process, outcome, log)
+
+    def start(self, name: str, *, hosts: int) -> list[Running]:
+        self.submit(name, hosts=hosts)
+        return self.start_hosts(name, hosts=hosts)
+
+    def wait(self, running: list[Running]) -> list[Ended]:
+        ended = []
+        for host in running:
+            code = host.process.wait(timeout=120)
+            outcome = host.outcome.read_bytes()
+            ended.append(
+                Ended(code, orjson.loads(outcome) if outcome else {}, host.log.read_text())
+            )
+        return ended
+
+    def run(self, name: str, *, hosts: int) -> list[Ended]:
+        return self.wait(self.start(name, hosts=hosts))
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, "nothing happened"
+            time.sleep(0.005)
+
+    def wait_for_commits(self, count: int) -> None:
+        self.wait_for(lambda: len(self.manifests()) >= count)
+
+    def finalize(self, name: str) -> tuple[Verdict, Report]:
+        """As ``embed-job finalize`` does."""
+        folder = self.job_folder(name)
+        return finalize_job(
+            store_for(str(self.job.output)),
+            str(self.job.output),
+            name,
+            read_order(folder),
+            folder / "listing.parquet",
+            host=None,
+        )
+
+    def collect(self, name: str, *, hosts: int) -> None:
+        """Upload the hosts' output folders, as the service does."""
+        for rank in range(hosts):
+            shutil.copytree(self.upload(name, rank), self.job.output, dirs_exist_ok=True)
+
+    @contextmanager
+    def watching(self, name: str, *, hosts: int) -> Iterator[set[str]]:
+        """Inside, names of all that is ever seen in the hosts' output folders are gathered."""
+        seen: set[str] = set()
+        done = threading.Event()
+
+        def look() -> None:
+            while not done.is_set():
+                for rank in range(hosts):
+                    for folder, _, files in os.walk(self.upload(name, rank)):
+                        seen.update(f"{folder}/{file}" for file in files)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield seen
+        finally:
+            done.set()
+            thread.join()
+
+
+@pytest.fixture
+def fleet(make_job: Callable[[str], Job]) -> Fleet:
+    return Fleet(make_job("fleet"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -75,16 +76,45 @@ def s3_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def faults() -> ModuleType:
-    """The module fault_proxy.py, for its Fault and Kind."""
-    path = Path(__file__).with_name("fault_proxy.py")
-    spec = importlib.util.spec_from_file_location("fault_proxy", path)
+def image() -> str:
+    """The CPU image that `make image` built: EMBED_JOB_IMAGE, or embed-job:cpu."""
+    name = os.environ.get("EMBED_JOB_IMAGE") or "embed-job:cpu"
+    found = shutil.which("docker") and subprocess.run(
+        ["docker", "image", "inspect", name], check=False, capture_output=True
+    )
+    if not found or found.returncode:
+        reason = f"there is no image {name}: NOTHING is tested in a real container; run make image"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return name
+
+
+@pytest.fixture(scope="session")
+def image_host() -> ModuleType:
+    """The module image_host.py, to run the image."""
+    return _load("image_host")
+
+
+def _load(name: str) -> ModuleType:
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def faults() -> ModuleType:
+    """The module fault_proxy.py, for its Fault and Kind."""
+    return _load("fault_proxy")
+
+
+@pytest.fixture(scope="session")
+def registry_module() -> ModuleType:
+    """The module image_registry.py: a registry for docker to push to."""
+    return _load("image_registry")
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +130,67 @@ def fault_proxy(session_proxy: Any, s3_bucket: str) -> Iterator[Any]:
     session_proxy.faults.clear()
     yield session_proxy
     session_proxy.faults.clear()
+
+
+@pytest.fixture(scope="session")
+def session_recorder(s3_endpoint: str) -> Iterator[Any]:
+    with _load("aws_recorder").aws_recorder(s3_endpoint) as recorder:
+        yield recorder
+
+
+@pytest.fixture
+def aws(session_recorder: Any, s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An Aws of aws_recorder.py before the moto server: every call of this process and its
+    children goes through it, those that would leave the machine over TLS as well."""
+    session_recorder.clear()
+    for name in ("AWS_ENDPOINT_URL", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, session_recorder.url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    return session_recorder
+
+
+@pytest.fixture(scope="session")
+def iam_rules() -> ModuleType:
+    """The module iam_rules.py, to say which calls a policy allows."""
+    return _load("iam_rules")
+
+
+@pytest.fixture
+def corpus_in_s3(aws: Any, s3_bucket: str) -> str:
+    """s3:// folder of five small files."""
+    import boto3
+
+    client = boto3.client("s3")
+    for number in range(5):
+        lines = [
+            f'{{"id": "{number}-{line}", "text": "Document {line} of file {number}."}}\n'
+            for line in range(20)
+        ]
+        client.put_object(Bucket=s3_bucket, Key=f"in/docs/{number}.jsonl", Body="".join(lines))
+    client.close()
+    aws.calls.clear()
+    return f"s3://{s3_bucket}/in/docs/"
+
+
+@pytest.fixture
+def cloud_spec(corpus_in_s3: str, s3_bucket: str, tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A spec for SageMaker over corpus_in_s3, as a file; its name is the bucket's, for all tests
+    share the server's jobs."""
+    path = tmp_path / "cloud.yaml"
+    path.write_text(f"""\
+name: {s3_bucket}
+input: {{uri: {corpus_in_s3}}}
+model: {{bundle: {tiny_bundle}}}
+outputs:
+  - parquet: {{uri: s3://{s3_bucket}/out/vectors/}}
+compute:
+  instance_type: ml.c7i.xlarge
+  instance_count: 3
+  image_uri: 123456789012.dkr.ecr.us-east-1.amazonaws.com/embed-job@sha256:{"0" * 64}
+  role_arn: arn:aws:iam::123456789012:role/embed-job
+  price_per_hour_usd: 0.2142
+  tokens_per_s: 5000
+  max_cost_usd: 50
+""")
+    return path

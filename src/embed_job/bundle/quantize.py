@@ -14,6 +14,9 @@ def write_int8(source: Path, target: Path) -> None:
     reduce_range keeps weights in 7 bits: AVX2 adds pairs of products in 16 bits, which overflow
     with 8. Processors with VNNI would not need it, but a bundle runs anywhere.
     """
+    from embed_job.engine.onnx import refuse_telemetry
+
+    refuse_telemetry()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     graph = onnx.load(str(source), load_external_data=False).graph

@@ -12,6 +12,7 @@ import pydantic
 from embed_job.errors import OutputError
 from embed_job.manifest import DatasetDescriptor, JobManifest, Record, SplitManifest
 from embed_job.storage import Store, join
+from embed_job.storage.local import LocalStore
 
 PRIVATE = "_embed_job"
 """Folder of everything that is not rows; readers of Parquet folders pass over a leading _."""
@@ -28,9 +29,12 @@ class Commits:
     one wins, the others learn it.
     """
 
-    def __init__(self, store: Store, folder: str) -> None:
+    def __init__(self, store: Store, folder: str, *, earlier: str | None = None) -> None:
+        """earlier: a local folder with manifests of earlier runs, where the output's own folder
+        does not hold them."""
         self._store = store
         self.folder = folder.rstrip("/")
+        self._earlier = earlier
 
     def key(self, *names: str) -> str:
         """Key of a private file."""
@@ -57,8 +61,17 @@ class Commits:
         """
         found = self.descriptor()
         if found is None:
-            self._refuse_foreign_files()
-            if self._store.create(self.key("dataset.json"), _encode(wanted)):
+            foreign = self._foreign_file()
+            # Another host may have claimed it meanwhile, and written.
+            found = self.descriptor()
+        if found is None:
+            if foreign is not None:
+                raise OutputError(
+                    self.folder,
+                    f"holds Parquet files that no job of ours has written, such as {foreign}",
+                    "Name an empty folder as the output.",
+                )
+            if self._store.create(self.key("dataset.json"), encode_record(wanted)):
                 return wanted
             found = self.descriptor()
         if found is None:
@@ -66,21 +79,17 @@ class Commits:
         check_same(self.folder, found, wanted)
         return found
 
-    def _refuse_foreign_files(self) -> None:
-        for file in self._list(self.folder):
-            if file.endswith(".parquet"):
-                raise OutputError(
-                    self.folder,
-                    f"holds Parquet files that no job of ours has written, such as {file}",
-                    "Name an empty folder as the output.",
-                )
+    def _foreign_file(self) -> str | None:
+        """A Parquet file in the folder, outside of what is private to us."""
+        private = f"{self.key()}/"
+        found = (file for file in self._list(self.folder) if file.endswith(".parquet"))
+        return next((file for file in found if not file.startswith(private)), None)
 
     def committed(self, fingerprint: str) -> dict[str, SplitManifest]:
         """Every committed split by its identity. Raises OutputError on a foreign manifest."""
-        keys = [key for key in self._list(self.key("manifests")) if key.endswith(".json")]
-        with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-            found = pool.map(lambda key: self._read(key, SplitManifest), keys)
-            manifests = {manifest.split: manifest for manifest in found if manifest}
+        manifests = self._manifests(self._store, self.key("manifests"))
+        if self._earlier is not None:
+            manifests = self._manifests(LocalStore(), self._earlier) | manifests
         for manifest in manifests.values():
             if manifest.fingerprint != fingerprint:
                 raise OutputError(
@@ -90,10 +99,25 @@ class Commits:
                 )
         return manifests
 
+    def _manifests(self, store: Store, folder: str) -> dict[str, SplitManifest]:
+        keys = [key for key in _keys(store, folder) if key.endswith(".json")]
+        with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+            found = pool.map(lambda key: read_record(store, key, SplitManifest), keys)
+            return {manifest.split: manifest for manifest in found if manifest}
+
+    def committed_names(self) -> set[str]:
+        """Identities of the committed splits, by the names of their manifests alone."""
+        keys = self._list(self.key("manifests"))
+        return {key.rpartition("/")[2].removesuffix(".json") for key in keys}
+
+    def manifest(self, split: str) -> SplitManifest | None:
+        """The commit of one split; None where it is not committed."""
+        return self._read(self.key("manifests", f"{split}.json"), SplitManifest)
+
     def commit(self, manifest: SplitManifest) -> bool:
         """Commit a split; False where another attempt has committed it before."""
         return self._store.create(
-            self.key("manifests", f"{manifest.split}.json"), _encode(manifest)
+            self.key("manifests", f"{manifest.split}.json"), encode_record(manifest)
         )
 
     def job(self) -> JobManifest | None:
@@ -102,7 +126,7 @@ class Commits:
 
     def commit_job(self, manifest: JobManifest) -> None:
         """Commit the whole job; from here on, the splits that it names are those that count."""
-        self._store.replace(self.key("job.json"), _encode(manifest))
+        self._store.replace(self.key("job.json"), encode_record(manifest))
 
     def sweep(self, live: Mapping[str, SplitManifest]) -> int:
         """Remove every file that no live split names; the number removed.
@@ -124,23 +148,32 @@ class Commits:
         return len(doomed)
 
     def _list(self, folder: str) -> Iterator[str]:
-        try:
-            for file in self._store.list(folder):
-                yield file.key
-        except FileNotFoundError:
-            return
+        return _keys(self._store, folder)
 
     def _read(self, key: str, kind: type[R]) -> R | None:
-        try:
-            return kind.model_validate_json(self._store.read(key))
-        except FileNotFoundError:
-            return None
-        except pydantic.ValidationError as error:
-            raise OutputError(
-                key,
-                f"is not a {kind.__name__} of this version: {error.errors()[0]['msg']}",
-                "Upgrade to the version that wrote it, or name another output folder.",
-            ) from None
+        return read_record(self._store, key, kind)
+
+
+def _keys(store: Store, folder: str) -> Iterator[str]:
+    try:
+        for file in store.list(folder):
+            yield file.key
+    except FileNotFoundError:
+        return
+
+
+def read_record(store: Store, key: str, kind: type[R]) -> R | None:
+    """A record; None where there is none. Raises OutputError where it is of another version."""
+    try:
+        return kind.model_validate_json(store.read(key))
+    except FileNotFoundError:
+        return None
+    except pydantic.ValidationError as error:
+        raise OutputError(
+            key,
+            f"is not a {kind.__name__} of this version: {error.errors()[0]['msg']}",
+            "Upgrade to the version that wrote it, or name another output folder.",
+        ) from None
 
 
 def files_of(manifest: SplitManifest) -> list[str]:
@@ -187,5 +220,6 @@ def _is_ours(name: str) -> bool:
     return _OURS.fullmatch(name) is not None
 
 
-def _encode(record: Record) -> bytes:
+def encode_record(record: Record) -> bytes:
+    """A record as it lies in a file."""
     return record.model_dump_json(indent=1).encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import orjson
 
 from embed_job.manifest import SplitManifest
 from embed_job.records import Rejection
+from embed_job.source import SourceFile
+from embed_job.source.listing import key_of
 from embed_job.storage import Store, join
 
 
@@ -38,19 +40,22 @@ class DeadLetter:
 class DeadLetters:
     """The dead letters of one attempt, a :class:`DeadLetter` as JSON a line."""
 
-    def __init__(self, path: Path, versions: Mapping[str, tuple[str, str]]) -> None:
-        """versions: source key to (name below the input, version)."""
+    def __init__(self, path: Path, files: Iterable[SourceFile], *, input_uri: str) -> None:
+        """files: those of the split. input_uri: where others find them, when what was read is a
+        copy that lasts as long as its host."""
         self._path = path
-        self._versions = versions
+        self._files = {file.key: file for file in files}
+        self._input_uri = input_uri
         self._stream = path.open("wb")
         self._count = 0
 
     def add(self, rejection: Rejection) -> None:
-        name, version = self._versions[rejection.key]
+        file = self._files[rejection.key]
+        copied = self._input_uri.startswith("s3://") and not file.key.startswith("s3://")
         letter = DeadLetter(
-            file=name,
-            key=rejection.key,
-            version=version,
+            file=file.name,
+            key=key_of(self._input_uri, file.name) if copied else file.key,
+            version=file.version,
             line=rejection.line,
             byte_offset=rejection.byte_offset,
             length=rejection.length,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embed_job.commit.commits import Commits
 from embed_job.commit.duplicates import Duplicates, find_duplicates
@@ -31,35 +31,52 @@ def finalize(
     planned: Sequence[str],
     live: Mapping[str, SplitManifest],
     now: float,
+    problems: Sequence[str] = (),
 ) -> Verdict:
     """Check the whole and commit it; idempotent.
 
-    planned: identities of the input's splits; live: those committed. Only where nothing is wrong
-    is the job manifest written, and what no live split names removed.
+    planned: identities of the input's splits; live: those committed; problems: what is known to be
+    wrong already. Only where nothing is wrong is the job manifest written, and what no live split
+    names removed.
     """
-    manifests = [live[split] for split in planned if split in live]
-    counts = total(manifest.counts for manifest in manifests)
-    duplicates = find_duplicates(store, commits.folder, manifests)
-    problems = [
-        *_missing(planned, live),
-        *_unbalanced(manifests, counts),
-        *_too_many_rejected(counts, spec.input.max_rejected_fraction),
-        *_doubled(duplicates, allowed=spec.input.allow_duplicates_across_splits),
-    ]
-    if problems:
-        return Verdict(counts, duplicates, tuple(problems), swept=0)
+    verdict = judge(store, commits, spec, planned=planned, live=live, problems=problems)
+    if verdict.problems:
+        return verdict
     commits.commit_job(
         JobManifest(
             name=spec.name,
             fingerprint=fingerprint,
             splits=tuple(planned),
-            counts=counts,
-            duplicates_across_splits=duplicates.count,
+            counts=verdict.counts,
+            duplicates_across_splits=verdict.duplicates.count,
             finished_at=now,
         )
     )
-    swept = commits.sweep({manifest.split: manifest for manifest in manifests})
-    return Verdict(counts, duplicates, (), swept)
+    swept = commits.sweep({split: live[split] for split in planned})
+    return replace(verdict, swept=swept)
+
+
+def judge(
+    store: Store,
+    commits: Commits,
+    spec: JobSpec,
+    *,
+    planned: Sequence[str],
+    live: Mapping[str, SplitManifest],
+    problems: Sequence[str] = (),
+) -> Verdict:
+    """What would come of a job that ended now; changes nothing. Arguments as of finalize."""
+    manifests = [live[split] for split in planned if split in live]
+    counts = total(manifest.counts for manifest in manifests)
+    duplicates = find_duplicates(store, commits.folder, manifests)
+    problems = [
+        *problems,
+        *_missing(planned, live),
+        *_unbalanced(manifests, counts),
+        *_too_many_rejected(counts, spec.input.max_rejected_fraction),
+        *_doubled(duplicates, allowed=spec.input.allow_duplicates_across_splits),
+    ]
+    return Verdict(counts, duplicates, tuple(problems), swept=0)
 
 
 def _missing(planned: Sequence[str], live: Mapping[str, SplitManifest]) -> list[str]:

@@ -162,21 +162,26 @@ class _Shard:
 
     def _take_records(self, draw: _Draw) -> int:
         taken = size = 0
+        for piece in draw.split.pieces:
+            for head, record in self._records(piece):
+                if draw.met(taken, size):
+                    return taken
+                self._stream(piece.files[0].format, head).write(record)
+                taken, size = taken + 1, size + len(record)
+        return taken
+
+    def _records(self, piece: Split) -> Iterator[tuple[bytes, bytes]]:
+        """The header and each record of a range of one file."""
         try:
             cuts = split_cuts(
-                self._store, draw.split, max_bytes=self._max_bytes, block_bytes=BLOCK_BYTES
+                self._store, piece, max_bytes=self._max_bytes, block_bytes=BLOCK_BYTES
             )
-            head = self._header(draw.split, cuts)
+            head = self._header(piece, cuts)
             for offset, data in cuts:
-                if draw.met(taken, size):
-                    break
                 if isinstance(data, bytes) and data and not data.isspace():
-                    record = (data if offset else data.removeprefix(BOM)) + b"\n"
-                    self._stream(draw.split.files[0].format, head).write(record)
-                    taken, size = taken + 1, size + len(record)
+                    yield head, (data if offset else data.removeprefix(BOM)) + b"\n"
         except Damaged:
-            pass  # what came before the damage is the sample; a run over the input tells of it
-        return taken
+            return  # what came before the damage is the sample; a run over the input tells of it
 
     def _header(self, split: Split, cuts: Iterator[Cut]) -> bytes:
         """The header line of a CSV split, taken off cuts where they begin with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,14 @@ class OnnxEngine:
         return len(batch) * int(batch.lengths.max(initial=0))
 
 
+def refuse_telemetry() -> None:
+    """To be called before onnxruntime is imported: it reports its use to its maker over the
+    network, unless its environment says no when it starts."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
 def _session(bundle: Bundle, *, precision: str, threads: int) -> Any:
+    refuse_telemetry()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -73,7 +73,8 @@ def build_report(facts: RunFacts) -> Report:
             splits_embedded=len(fresh),
             documents_embedded=throughput.documents,
         ),
-        workers=_workers(fresh, throughput.embedding_s),
+        hosts=tuple(facts.hosts),
+        workers=_workers(facts, fresh, throughput.embedding_s),
         splits=splits,
         machine=facts.machine,
         inputs=facts.inputs.model_copy(
@@ -140,6 +141,7 @@ def _splits(facts: RunFacts) -> tuple[SplitReport, ...]:
             seconds=took,
             tokens_per_s=manifest.counts.tokens / took if took else 0.0,
             worker=manifest.worker,
+            host=_host(facts, manifest),
             straggler=took > limit_s,
             reused=manifest.split not in facts.fresh,
         )
@@ -153,17 +155,26 @@ def _file(manifest: SplitManifest) -> str:
     return f"{names[0]}{more}" if names else ""
 
 
-def _workers(fresh: Sequence[SplitManifest], embedding_s: float) -> tuple[WorkerReport, ...]:
-    shares: defaultdict[int, list[SplitManifest]] = defaultdict(list)
+def _host(facts: RunFacts, manifest: SplitManifest) -> str | None:
+    return manifest.host if facts.hosts else None
+
+
+def _workers(
+    facts: RunFacts, fresh: Sequence[SplitManifest], embedding_s: float
+) -> tuple[WorkerReport, ...]:
+    shares: defaultdict[tuple[str, int], list[SplitManifest]] = defaultdict(list)
     for manifest in fresh:
-        shares[manifest.worker].append(manifest)
-    return tuple(_worker(number, share, embedding_s) for number, share in sorted(shares.items()))
+        shares[_host(facts, manifest) or "", manifest.worker].append(manifest)
+    return tuple(_worker(who, share, embedding_s) for who, share in sorted(shares.items()))
 
 
-def _worker(number: int, share: Sequence[SplitManifest], embedding_s: float) -> WorkerReport:
+def _worker(
+    who: tuple[str, int], share: Sequence[SplitManifest], embedding_s: float
+) -> WorkerReport:
     busy_s = sum(seconds(manifest) for manifest in share)
     return WorkerReport(
-        worker=number,
+        worker=who[1],
+        host=who[0] or None,
         splits=len(share),
         documents=sum(manifest.counts.documents.written for manifest in share),
         tokens=sum(manifest.counts.tokens for manifest in share),

@@ -44,7 +44,7 @@ class Block:
 class Lane:
     """A worker's splits of this run."""
 
-    worker: int
+    name: str
     busy_percent: float
     blocks: tuple[Block, ...]
 
@@ -114,7 +114,7 @@ def timeline(report: Report) -> list[Lane]:
     whole_s = max(end - begin, 1e-9)
     return [
         Lane(
-            worker.worker,
+            f"{worker.host} · {worker.worker}" if worker.host else str(worker.worker),
             100 * worker.busy_fraction,
             tuple(
                 Block(
@@ -124,7 +124,7 @@ def timeline(report: Report) -> list[Lane]:
                     split.straggler,
                 )
                 for split in fresh
-                if split.worker == worker.worker
+                if (split.host, split.worker) == (worker.host, worker.worker)
             ),
         )
         for worker in report.workers

@@ -65,8 +65,9 @@ class RejectedExample(Part):
 
 
 class SplitReport(Part):
-    """One committed split. id: the first 12 digits. started_at: Unix seconds. straggler: it took
-    over twice the median. reused: committed before this run."""
+    """One committed split. id: the first 12 digits. started_at: Unix seconds. host: None where one
+    machine did all. straggler: it took over twice the median. reused: committed before this run.
+    """
 
     id: str
     file: str
@@ -78,14 +79,17 @@ class SplitReport(Part):
     seconds: float
     tokens_per_s: float
     worker: int
+    host: str | None = None
     straggler: bool
     reused: bool
 
 
 class WorkerReport(Part):
-    """One worker in this run. busy_fraction: of the run's embedding_s."""
+    """One worker in this run. busy_fraction: of the run's embedding_s. host: None where one machine
+    did all."""
 
     worker: int
+    host: str | None = None
     splits: int
     documents: int
     tokens: int
@@ -109,6 +113,24 @@ class Machine(Part):
     cpu: str
     python: str
     platform: str
+
+
+class HostReport(Part):
+    """One machine of a job of several. seconds: from its start to its end; busy_s: of its workers
+    together. ended: whether it came to its end and said so; machine, workers, seconds: None where
+    it did not."""
+
+    host: str
+    splits: int
+    documents: int
+    tokens: int
+    busy_s: float
+    peak_rss_bytes: int
+    ended: bool
+    exit_code: int | None = None
+    seconds: float | None = None
+    workers: int | None = None
+    machine: Machine | None = None
 
 
 class Inputs(Part):
@@ -175,10 +197,11 @@ class NearestExample(Part):
 
 
 class Report(Part):
-    """A run on one machine, as ``report.json`` holds it. Times are Unix seconds.
+    """A run, as ``report.json`` holds it. Times are Unix seconds.
 
     ok: nothing is wrong; problems: what is, each in one line; warnings: what is worth a look.
-    peak_rss_bytes: of the largest worker.
+    peak_rss_bytes: of the largest worker. hosts: empty where one machine did all; else machine is
+    the first of them, and load_s of the slowest.
     """
 
     format_version: int = 1
@@ -205,6 +228,7 @@ class Report(Part):
     peak_rss_bytes: int
     fingerprint: str
     resumed: Resumed
+    hosts: tuple[HostReport, ...] = ()
     workers: tuple[WorkerReport, ...]
     splits: tuple[SplitReport, ...]
     machine: Machine
@@ -222,7 +246,7 @@ class RunFacts:
 
     manifests: every split that counts. fresh: identities of those that this run embedded.
     load_s: until the first worker was ready. incidents: workers that died and splits that failed,
-    a line each. Examples beyond the first hundred are dropped.
+    a line each. Examples beyond the first hundred are dropped. hosts: those of a job of several.
     """
 
     spec: JobSpec
@@ -243,3 +267,4 @@ class RunFacts:
     duplicate_examples: Sequence[str] = ()
     sample: SampleInfo | None = None
     examples: Sequence[NearestExample] = ()
+    hosts: Sequence[HostReport] = ()

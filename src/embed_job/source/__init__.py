@@ -54,6 +54,15 @@ class Split:
     end: int
     bytes: int
 
+    @property
+    def pieces(self) -> tuple[Split, ...]:
+        """Ranges of one file each: the split itself, or each file of a bundle of JSONL, CSV or TSV
+        as a split of its own. A bundle of text files, whose files are its records, stays whole."""
+        if len(self.files) == 1 or self.files[0].format is Format.TEXT:
+            return (self,)
+        files = self.files[self.start : self.end]
+        return tuple(Split((file,), 0, file.size, file.size) for file in files)
+
     def identity(self, fingerprint: str) -> str:
         """sha256 over (name, version) of each file, the range and the fingerprint, in hex.
 

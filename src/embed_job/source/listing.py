@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import PurePosixPath
 
@@ -30,15 +31,26 @@ MAX_SIBLINGS = 1000
 _GLOB = re.compile(r"[*?\[]")
 
 
+ListedFile = tuple[str, int, str]
+"""Name, size in bytes and version of a file, without the rest of a SourceFile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """The input's files by name. ignored: names of files of an unknown ending, which the report
     lists. hidden: how many names begin with ``.`` or ``_`` (``_SUCCESS``, ``.crc``), files or
-    folders above them."""
+    folders above them. whole: streams the whole input where `files` is only a part of it."""
 
     files: tuple[SourceFile, ...]
     ignored: tuple[str, ...] = ()
     hidden: int = 0
+    whole: Callable[[], Iterator[ListedFile]] | None = None
+
+    def everything(self) -> Iterator[ListedFile]:
+        """Every file of the whole input, in order of their names."""
+        if self.whole is not None:
+            return self.whole()
+        return ((file.name, file.size, file.version) for file in self.files)
 
 
 def list_input(store: Store, uri: str) -> Listing:
@@ -67,7 +79,7 @@ def _listing(store: Store, uri: str, key: str) -> Listing:
         return _globbed(store, uri, folder)
     if len(found) == 1 and found[0].key == folder:
         return Listing((_single(store, found[0]),))
-    return _sorted_out(store, [(_relative(file.key, folder), file) for file in found])
+    return _sorted_out(store, [(relative_name(file.key, folder), file) for file in found])
 
 
 def _all(store: Store, folder: str, key: str) -> list[StoredFile]:
@@ -82,7 +94,7 @@ def _globbed(store: Store, uri: str, pattern: str) -> Listing:
     first = _GLOB.search(pattern)
     base = pattern[: pattern.rindex("/", 0, first.start())] if first else pattern
     matches = re.compile(glob_regex(pattern[len(base) + 1 :])).fullmatch
-    named = [(_relative(file.key, base), file) for file in store.list(base or "/")]
+    named = [(relative_name(file.key, base), file) for file in store.list(base or "/")]
     found = [(name, file) for name, file in named if matches(name)]
     if not found:
         what = f"the pattern matches none of {len(named)} files below {base or '/'}"
@@ -113,13 +125,18 @@ def _sorted_out(store: Store, found: list[tuple[str, StoredFile]]) -> Listing:
     hidden = 0
     for name, stored in sorted(found, key=lambda pair: pair[0]):
         _check_name(name)
-        if any(part.startswith((".", "_")) for part in name.split("/")):
+        if is_hidden(name):
             hidden += 1
         elif (kind := kind_of(name)) is None:
             ignored.append(name)
         else:
             files.append(_source_file(store, stored, name, kind))
     return Listing(tuple(files), tuple(ignored), hidden)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder above it, is none of the input's: ``_SUCCESS``, ``.crc``."""
+    return any(part.startswith((".", "_")) for part in name.split("/"))
 
 
 def _check_name(name: str) -> None:
@@ -141,16 +158,23 @@ def _single(store: Store, stored: StoredFile) -> SourceFile:
 
 def kind_of(name: str) -> tuple[Format, Compression] | None:
     """Format and compression by a name's ending; None where it is unknown."""
-    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes[-2:]]
-    compression = COMPRESSIONS.get(suffixes[-1], Compression.NONE) if suffixes else None
-    if compression is None:
-        return None
-    if compression is not Compression.NONE:
-        suffixes.pop()
-    known = FORMATS.get(suffixes[-1]) if suffixes else None
-    if known is Format.PARQUET and compression is not Compression.NONE:
+    last = name.rpartition("/")[2].lstrip(".")
+    kind = _kind_of_suffixes(tuple(last.lower().split(".")[1:][-2:]))
+    if kind is not None and kind[0] is Format.PARQUET and kind[1] is not Compression.NONE:
         what = "a compressed Parquet file can't be read in parts"
         raise InputError(name, what, "Decompress it; Parquet is compressed inside already.")
+    return kind
+
+
+@lru_cache(maxsize=1024)
+def _kind_of_suffixes(suffixes: tuple[str, ...]) -> tuple[Format, Compression] | None:
+    """By the last two suffixes, without their dots."""
+    if not suffixes:
+        return None
+    compression = COMPRESSIONS.get(f".{suffixes[-1]}", Compression.NONE)
+    if compression is not Compression.NONE:
+        suffixes = suffixes[:-1]
+    known = FORMATS.get(f".{suffixes[-1]}") if suffixes else None
     return None if known is None else (known, compression)
 
 
@@ -167,7 +191,13 @@ def _source_file(
     return SourceFile(stored.key, name, stored.size, version, *kind)
 
 
-def _relative(key: str, folder: str) -> str:
+def key_of(uri: str, name: str) -> str:
+    """The key of an input's file by its name: below uri, or uri itself where that is the file."""
+    return uri if uri.rpartition("/")[2] == name else f"{uri.rstrip('/')}/{name}"
+
+
+def relative_name(key: str, folder: str) -> str:
+    """A file's name below a folder."""
     return key[len(folder) :].lstrip("/")
 
 
@@ -187,4 +217,4 @@ def _nearest(store: Store, key: str) -> str:
 
 def _children(store: Store, folder: str) -> Iterator[str]:
     for file in store.list(folder):
-        yield _relative(file.key, folder).split("/", 1)[0]
+        yield relative_name(file.key, folder).split("/", 1)[0]

@@ -161,6 +161,11 @@ def _sampled(store: Store, splits: Sequence[Split], spec: InputSpec) -> Iterator
 
 
 def _records(store: Store, split: Split, spec: InputSpec) -> Iterator[Mapping[str, Any]]:
+    for piece in split.pieces:
+        yield from _records_of_piece(store, piece, spec)
+
+
+def _records_of_piece(store: Store, split: Split, spec: InputSpec) -> Iterator[Mapping[str, Any]]:
     max_bytes = spec.max_document_mib << 20
     cuts = split_cuts(store, split, max_bytes=max_bytes, block_bytes=BLOCK_BYTES)
     try:

@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from embed_job.source import Compression, Format, SourceFile, Split
 from embed_job.source.blocks import Damaged, read_whole
+from embed_job.source.bundles import (
+    Kind,
+    Standing,
+    Survey,
+    bundle_kind,
+    make_bundles,
+    survey,
+)
 from embed_job.source.csv_rows import cut_rows, delimiter_of, take_header
 from embed_job.source.parquet_rows import open_parquet
+from embed_job.source.sizes import MIB, split_bytes
 from embed_job.spec import InputSpec
 from embed_job.storage import Store
 
-MIB = 1 << 20
-MIN_SPLIT_BYTES = 32 << 10
-MAX_SPLIT_BYTES = 16 * MIB
-SPLITS_PER_SMALL_FILE = 16
-"""A file smaller than 256 MiB is cut into this many, so that a 2 MB sample keeps 8 workers busy to
-the end: with one split each, they would wait for the slowest."""
-MAX_BUNDLE_FILES = 10_000
-BUNDLE_CUTS = 4
-"""Bundles end by a file's hash every 1/BUNDLE_CUTS of a split's size on average; one in e^4 grows
-to the full size and is cut there."""
 
-
-def plan_splits(store: Store, files: Sequence[SourceFile], spec: InputSpec) -> list[Split]:
-    """The splits of all files in their order, then the bundles of text files.
+def plan_splits(
+    store: Store,
+    files: Sequence[SourceFile],
+    spec: InputSpec,
+    *,
+    standing: Standing | None = None,
+    found: Survey | None = None,
+) -> list[Split]:
+    """The splits of all files in their order, then the bundles of small files.
 
     An empty file has none. A damaged Parquet or CSV header becomes one split, which its reader
-    answers with one rejection.
+    answers with one rejection. standing: committed bundles, whose files are left out. found: the
+    whole input, where `files` is only a host's part of it.
     """
+    standing = standing or Standing()
+    found = found or survey(((file.name, file.size, file.version) for file in files), ())
     splits: list[Split] = []
-    texts: list[SourceFile] = []
+    small: defaultdict[Kind, list[SourceFile]] = defaultdict(list)
     for file in files:
-        if not file.size:
-            continue
-        if file.format is Format.TEXT:
-            texts.append(file)
-        else:
+        kind = bundle_kind(file.name, file.size)
+        if kind is not None and found.bundles(kind):
+            small[kind].append(file)
+        elif file.size and file.name not in standing.covered:
             splits.extend(_cut(store, file, spec))
-    return splits + list(_bundles(texts, spec))
-
-
-def split_bytes(total_bytes: int, spec: InputSpec) -> int:
-    """The size that splits of a file of total_bytes are given."""
-    if spec.split_mib is not None:
-        return max(1, round(spec.split_mib * MIB))
-    return max(MIN_SPLIT_BYTES, min(MAX_SPLIT_BYTES, -(-total_bytes // SPLITS_PER_SMALL_FILE)))
+    for kind, members in sorted(small.items()):
+        splits.extend(
+            make_bundles(members, spec, total_bytes=found.bytes[kind], covered=standing.covered)
+        )
+    return splits
 
 
 def _cut(store: Store, file: SourceFile, spec: InputSpec) -> Iterator[Split]:
@@ -102,31 +106,3 @@ def _row_groups(store: Store, file: SourceFile, spec: InputSpec) -> Iterator[Spl
         stored += sum(group.column(i).total_compressed_size for i in range(group.num_columns))
     if groups:
         yield Split((file,), start, len(groups), stored)
-
-
-def _bundles(files: Sequence[SourceFile], spec: InputSpec) -> Iterator[Split]:
-    """Whole text files, up to a split's size together. Where a bundle ends mostly follows from
-    the hash of its last file's name, so that a file more or less changes its own bundle only."""
-    total = sum(file.size for file in files)
-    # A power of two, so that a little more text seldom moves all the bounds.
-    size = split_bytes(total, spec)
-    size = size if spec.split_mib is not None else 1 << (size.bit_length() - 1)
-    held: list[SourceFile] = []
-    held_bytes = 0
-    for file in files:
-        if held and (held_bytes + file.size > size or len(held) == MAX_BUNDLE_FILES):
-            yield Split(tuple(held), 0, len(held), held_bytes)
-            held, held_bytes = [], 0
-        held.append(file)
-        held_bytes += file.size
-        if _ends_bundle(file, size):
-            yield Split(tuple(held), 0, len(held), held_bytes)
-            held, held_bytes = [], 0
-    if held:
-        yield Split(tuple(held), 0, len(held), held_bytes)
-
-
-def _ends_bundle(file: SourceFile, size: int) -> bool:
-    """True for a share of the files that grows with their size, and for one in 2,500 at least."""
-    draw = int.from_bytes(hashlib.sha256(file.name.encode()).digest()[:8]) / 2**64
-    return draw < max(BUNDLE_CUTS * file.size / size, BUNDLE_CUTS / MAX_BUNDLE_FILES)

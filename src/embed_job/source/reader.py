@@ -48,6 +48,7 @@ class SplitReader:
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         self.lines = 0
+        self._ordinal = 0
         self._store = store
         self._split = split
         self._max_bytes = spec.max_document_mib << 20
@@ -59,7 +60,6 @@ class SplitReader:
         return self._assembler.absent_fields
 
     def __iter__(self) -> Iterator[Document | Rejection]:
-        file = self._split.files[0]
         readers = {
             Format.JSONL: self._jsonl,
             Format.CSV: self._csv,
@@ -67,46 +67,53 @@ class SplitReader:
             Format.PARQUET: self._parquet,
             Format.TEXT: self._text,
         }
-        try:
-            yield from readers[file.format](file)
-        except FileNotFoundError as error:
-            raise _changed(file, "it is gone") from error
+        for piece in self._split.pieces:
+            file = piece.files[0]
+            try:
+                yield from readers[file.format](piece)
+            except FileNotFoundError as error:
+                raise _changed(file, "it is gone") from error
 
-    def _jsonl(self, file: SourceFile) -> Iterator[Document | Rejection]:
-        self._check_version(file)
-        return self._documents(file, self._cuts(), parse_json, skip=bytes.isspace)
+    def _jsonl(self, piece: Split) -> Iterator[Document | Rejection]:
+        self._check_version(piece.files[0])
+        return self._documents(piece, self._cuts(piece), parse_json, skip=bytes.isspace)
 
-    def _csv(self, file: SourceFile) -> Iterator[Document | Rejection]:
+    def _csv(self, piece: Split) -> Iterator[Document | Rejection]:
+        file, lines = piece.files[0], 0
         self._check_version(file)
-        cuts, delimiter = self._cuts(), delimiter_of(file)
+        cuts, delimiter = self._cuts(piece), delimiter_of(file)
         try:
-            if split_range(self._split)[0] == 0:
+            if split_range(piece)[0] == 0:
                 header = take_header(cuts, delimiter)
-                self.lines = header.lines
+                lines = header.lines
             else:
                 header = read_header(self._store, file, max_bytes=self._max_bytes)
         except Damaged as why:
-            yield _unreadable(why, 0, file.key, 1, 0)
+            yield _unreadable(why, self._ordinal, file.key, 1, 0)
+            self._ordinal += 1
             return
         parse = partial(header.parse, delimiter)
-        yield from self._documents(file, cuts, parse, inner_breaks=count_breaks)
+        yield from self._documents(piece, cuts, parse, lines=lines, inner_breaks=count_breaks)
 
-    def _cuts(self) -> Iterator[Cut]:
+    def _cuts(self, piece: Split) -> Iterator[Cut]:
         return split_cuts(
-            self._store, self._split, max_bytes=self._max_bytes, block_bytes=self._block_bytes
+            self._store, piece, max_bytes=self._max_bytes, block_bytes=self._block_bytes
         )
 
     def _documents(
         self,
-        file: SourceFile,
+        piece: Split,
         cuts: Iterator[Cut],
         parse: Callable[[bytes], Mapping[str, Any]],
         *,
+        lines: int = 0,
         skip: Callable[[bytes], bool] | None = None,
         inner_breaks: Callable[[bytes], int] | None = None,
     ) -> Iterator[Document | Rejection]:
-        assemble, key = self._assembler.assemble, file.key
-        line, ordinal, offset, length = self.lines, 0, self._split.start, 0
+        """lines: those before the first record. Lines and offsets count from the file's, or the
+        range's, beginning, ordinals from the split's."""
+        assemble, key = self._assembler.assemble, piece.files[0].key
+        line, ordinal, offset, length = lines, self._ordinal, piece.start, 0
         item: Document | Rejection
         try:
             for offset, cut in cuts:
@@ -134,15 +141,18 @@ class SplitReader:
                 ordinal += 1
         except Damaged as damage:
             yield _unreadable(damage, ordinal, key, line + 1, offset + length)
+            ordinal += 1
         finally:
-            self.lines = line
+            self.lines += line
+            self._ordinal = ordinal
 
-    def _parquet(self, file: SourceFile) -> Iterator[Document | Rejection]:
+    def _parquet(self, piece: Split) -> Iterator[Document | Rejection]:
+        file = piece.files[0]
         self._check_version(file)
         key, ordinal, row = file.key, 0, 0
         try:
             with open_parquet(self._store, file) as parquet:
-                start, end = self._split.start, self._split.end
+                start, end = piece.start, piece.end
                 for row, record in read_rows(parquet, start, end, self._assembler.names):
                     try:
                         if isinstance(record, Refused):
@@ -163,9 +173,8 @@ class SplitReader:
         if size > self._max_bytes:
             raise Refused(Reason.TOO_LARGE, too_large_detail(size, self._max_bytes), doc_id)
 
-    def _text(self, _: SourceFile) -> Iterator[Document | Rejection]:
-        files = self._split.files[self._split.start : self._split.end]
-        for ordinal, file in enumerate(files):
+    def _text(self, piece: Split) -> Iterator[Document | Rejection]:
+        for ordinal, file in enumerate(piece.files[piece.start : piece.end]):
             yield self._text_file(ordinal, file)
 
     def _text_file(self, ordinal: int, file: SourceFile) -> Document | Rejection:

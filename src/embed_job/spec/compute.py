@@ -91,6 +91,12 @@ class ComputeSpec(Section):
     vcpus: int | None = Field(
         None, ge=1, description="vCPUs of one instance; unset: no time on it is stated."
     )
+    tokens_per_s: float | None = Field(
+        None,
+        gt=0,
+        description="Tokens a second of one instance, as you have measured it; unset: estimated "
+        "by `embed-job plan --report`.",
+    )
     volume_kms_key: str | None = Field(
         None, max_length=2048, description="KMS key of the volumes; refused for NVMe instances."
     )

@@ -85,15 +85,18 @@ def join(folder: str, *names: str) -> str:
     return "/".join([folder.rstrip("/"), *names])
 
 
-def store_for(uri: str) -> Store:
-    """The store that a path or URI belongs to."""
+def store_for(uri: str, *, temporary: Path | None = None) -> Store:
+    """The store that a path or URI belongs to.
+
+    temporary: for local files, where unfinished ones lie; None: hidden, beside the file.
+    """
     if uri.startswith("s3://"):
         from embed_job.storage.s3 import S3Store
 
         return S3Store.from_environment()
     from embed_job.storage.local import LocalStore
 
-    return LocalStore()
+    return LocalStore(temporary=temporary)
 
 
 def resolve(uri: str) -> str:

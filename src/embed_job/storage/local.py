@@ -14,7 +14,14 @@ from embed_job.storage import ByteStream, StoredFile
 
 
 class LocalStore:
-    """A :class:`embed_job.storage.Store` of local files; keys are absolute paths."""
+    """A :class:`embed_job.storage.Store` of local files; keys are absolute paths.
+
+    temporary: a folder on the same mount for files that are not finished, where something watches
+    the folders they are for. None, or on another mount: hidden, beside the file.
+    """
+
+    def __init__(self, *, temporary: Path | None = None) -> None:
+        self._temporary = temporary
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
         root = Path(prefix)
@@ -61,7 +68,7 @@ class LocalStore:
 
     def create(self, key: str, data: bytes) -> bool:
         target = Path(key)
-        temporary = _write_beside(target, data)
+        temporary = self._write(target, data)
         try:
             os.link(temporary, target)
         except FileExistsError:
@@ -73,7 +80,7 @@ class LocalStore:
 
     def replace(self, key: str, data: bytes) -> None:
         target = Path(key)
-        temporary = _write_beside(target, data)
+        temporary = self._write(target, data)
         try:
             temporary.replace(target)
         finally:
@@ -83,12 +90,12 @@ class LocalStore:
     def upload(self, path: Path, key: str) -> None:
         target = Path(key)
         _make_folder(target.parent)
-        if path.stat().st_dev == target.parent.stat().st_dev:
+        if _same_mount(path, target.parent):
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
             path.replace(target)
         else:
-            temporary = _temporary_name(target)
+            temporary = self._temporary_name(target)
             try:
                 with path.open("rb") as source, temporary.open("xb") as copy:
                     shutil.copyfileobj(source, copy, 1 << 20)
@@ -102,6 +109,26 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         Path(key).unlink(missing_ok=True)
+
+    def _temporary_name(self, target: Path) -> Path:
+        name = f".{target.name}.{secrets.token_hex(4)}.tmp"
+        if self._temporary is not None and _same_mount(self._temporary, target.parent):
+            return self._temporary / name
+        return target.with_name(name)
+
+    def _write(self, target: Path, data: bytes) -> Path:
+        """A temporary file of the data, durable, to be linked or renamed to target."""
+        _make_folder(target.parent)
+        temporary = self._temporary_name(target)
+        try:
+            with temporary.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
 
 
 def _name_in_key(entry: os.DirEntry[str]) -> str:
@@ -126,22 +153,23 @@ class _Limited:
         self._stream.close()
 
 
-def _temporary_name(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+def _same_mount(path: Path, folder: Path) -> bool:
+    """Whether a rename from path to folder works: between two mounts it does not, though both be
+    of one file system."""
+    return _mount_of(path) == _mount_of(folder)
 
 
-def _write_beside(target: Path, data: bytes) -> Path:
-    _make_folder(target.parent)
-    temporary = _temporary_name(target)
+def _mount_of(path: Path) -> tuple[int, str]:
+    """The device, and where the kernel tells it the mount."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
+        facts = Path(f"/proc/self/fdinfo/{handle}").read_text().splitlines()
+    except OSError:
+        facts = []
+    finally:
+        os.close(handle)
+    mount = next((line for line in facts if line.startswith("mnt_id:")), "")
+    return path.stat().st_dev, mount
 
 
 def _make_folder(folder: Path) -> None:

@@ -36,11 +36,6 @@ class SplitCase:
         self._probe: Probe = (0, 0)
 
     @property
-    def ended(self) -> bool:
-        """Whether there is nothing left to try: it is committed, or given up."""
-        return self.done or self.error is not None
-
-    @property
     def name(self) -> str:
         """How a person finds the split."""
         more = f" and {len(self.split.files) - 1} more" if len(self.split.files) > 1 else ""

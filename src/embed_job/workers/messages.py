@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from embed_job.admit import Exclusion
 from embed_job.errors import UserError
@@ -15,7 +16,11 @@ from embed_job.spec import JobSpec
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """All that a worker process is given when it starts."""
+    """All that a worker process is given when it starts.
+
+    input_uri: where splits are read. target_uri, bundle: None: those of the spec.
+    temporary: as of :func:`embed_job.storage.store_for`, for the target.
+    """
 
     number: int
     spec: JobSpec
@@ -23,6 +28,9 @@ class WorkerConfig:
     input_uri: str
     spool: str
     host: str
+    target_uri: str | None = None
+    bundle: Path | None = None
+    temporary: Path | None = None
 
 
 class Kind(Enum):

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 def load_toolbox(config: WorkerConfig) -> Toolbox:
     """Raises BundleError where the model does not reproduce its golden vectors."""
     spec, dataset = config.spec, config.dataset
-    bundle = open_bundle(spec.model.bundle, precision=spec.model.precision, verify=False)
+    path = config.bundle or spec.model.bundle
+    bundle = open_bundle(path, precision=spec.model.precision, verify=False)
     engine = load_engine(bundle, spec.model, threads=spec.execution.threads_per_worker)
     tokenizer = Tokenizer(bundle, prompt=dataset.prompt)
     if spec.model.engine != "null":
         check_golden(bundle, engine, tokenizer, precision=spec.model.precision)
-    target = store_for(spec.parquet.uri)
+    target_uri = config.target_uri or spec.parquet.uri
+    target = store_for(target_uri, temporary=config.temporary)
     return Toolbox(
         spec=spec,
         dataset=dataset,
@@ -34,7 +36,7 @@ def load_toolbox(config: WorkerConfig) -> Toolbox:
         footer=footer(config),
         source=store_for(config.input_uri),
         target=target,
-        commits=Commits(target, resolve(spec.parquet.uri)),
+        commits=Commits(target, resolve(target_uri)),
         chunker=Chunker(
             tokenizer,
             strategy=spec.chunk.strategy,

@@ -1,0 +1,141 @@
+"""Embed splits of a plan over this machine's workers; the same for one machine and for many."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embed_job.commit.commits import Commits
+from embed_job.errors import WorkerError
+from embed_job.machine import usable_cores
+from embed_job.manifest import SplitManifest
+from embed_job.plan import Plan
+from embed_job.progress import Plan as Outlook
+from embed_job.progress import Progress
+from embed_job.report.model import MAX_EXAMPLES
+from embed_job.spec import ExecutionSpec
+from embed_job.spool import Spool
+from embed_job.stop import StopSignals
+from embed_job.workers.case import SplitCase
+from embed_job.workers.messages import WorkerConfig
+from embed_job.workers.pool import Listener, Pool
+from embed_job.workers.supply import Supply
+
+
+@dataclass(slots=True)
+class Work:
+    """What the pool did. load_s: until the first worker was ready. fresh: what it committed, by
+    identity. incidents: workers that died and splits that failed, a line each."""
+
+    workers: int = 0
+    load_s: float = 0.0
+    error: WorkerError | None = None
+    fresh: dict[str, SplitManifest] = field(default_factory=dict)
+    incidents: list[str] = field(default_factory=list)
+
+
+def cases_of(plan: Plan) -> dict[str, SplitCase]:
+    """What is planned and not committed yet, by identity."""
+    max_poison = plan.spec.execution.max_poison_documents
+    return {
+        identity: SplitCase(index, split, max_poison_documents=max_poison)
+        for index, (identity, split) in enumerate(plan.splits.items())
+        if identity not in plan.committed
+    }
+
+
+def outlook_of(plan: Plan, share: Collection[str], workers: int) -> Outlook:
+    """What is before this machine. share: identities of the splits that it is to see to."""
+    todo = [split for split in share if split not in plan.committed]
+    return Outlook(
+        splits=len(share),
+        bytes=sum(plan.splits[split].bytes for split in todo),
+        already_committed_splits=len(share) - len(todo),
+        workers=workers,
+    )
+
+
+def embed_supply(
+    plan: Plan,
+    supply: Supply,
+    outlook: Outlook,
+    *,
+    progress: Progress,
+    stop: StopSignals,
+    spool: Path | None = None,
+    host: str | None = None,
+) -> Work:
+    """Embed and commit what the supply gives; a WorkerError is noted, all others are raised.
+
+    outlook: what there is to do, and over how many workers. spool: where unfinished files lie.
+    """
+    work = Work(workers=outlook.workers)
+    if not work.workers:
+        return work
+    listener = _listener(work, progress)
+    progress.start(outlook)
+    try:
+        with Spool(spool or _spool_root(plan.commits)) as folder:
+            pool = Pool(
+                _worker_config(plan, folder, host or platform.node()),
+                supply,
+                workers=work.workers,
+                listener=listener,
+                stopping=lambda: stop.requested,
+                clock=time.monotonic,
+            )
+            pool.run()
+            work.load_s = pool.load_s
+    except WorkerError as error:
+        work.error = error
+    finally:
+        progress.stop()
+    return work
+
+
+def _listener(work: Work, progress: Progress) -> Listener:
+    def committed(case: SplitCase, manifest: SplitManifest | None) -> None:
+        if manifest is not None:
+            work.fresh[manifest.split] = manifest
+        progress.split_done(stored_bytes=case.split.bytes)
+
+    def event(name: str, facts: Mapping[str, object]) -> None:
+        progress.event(name, **facts)
+        if name in ("worker_replaced", "split_failed") and len(work.incidents) < MAX_EXAMPLES:
+            at = f" at {facts['split']}" if facts["split"] else ""
+            work.incidents.append(f"{name.replace('_', ' ')}{at}: {facts['how']}")
+
+    return Listener(progress=progress.advance, committed=committed, event=event)
+
+
+def _spool_root(commits: Commits) -> Path:
+    """Beside the output where that is local, so that a finished file is only renamed."""
+    if commits.folder.startswith("s3://"):
+        return Path(tempfile.gettempdir()) / "embed-job-spool"
+    return Path(commits.key("spool"))
+
+
+def _worker_config(plan: Plan, spool: Spool, host: str) -> WorkerConfig:
+    place = plan.place
+    return WorkerConfig(
+        number=0,
+        spec=plan.spec,
+        dataset=plan.dataset,
+        input_uri=place.source_uri,
+        spool=str(spool.path),
+        host=host,
+        target_uri=place.target_uri,
+        bundle=place.bundle,
+        temporary=place.temporary,
+    )
+
+
+def worker_count(execution: ExecutionSpec) -> int:
+    """Worker processes: as the spec says, or usable cores ÷ threads of each."""
+    if execution.workers == "auto":
+        return max(1, usable_cores() // execution.threads_per_worker)
+    return execution.workers

@@ -1,0 +1,261 @@
+"""One host of a job: its share, or as much of the common plan as it gets, and perhaps the end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from embed_job.bundle import open_bundle
+from embed_job.embedding import Work, cases_of, embed_supply, outlook_of, worker_count
+from embed_job.errors import BundleError, ExitCode, OutputError, SpecError, output_error
+from embed_job.fleet import Host
+from embed_job.fleet.board import Board
+from embed_job.fleet.claims import ClaimedSplits, Claims, Pace
+from embed_job.fleet.finalize import end_job, gather, shares_one_plan
+from embed_job.fleet.order import JobOrder
+from embed_job.fleet.records import HostRecord, JobFolder, PlanRecord
+from embed_job.manifest import DatasetDescriptor, SplitCounts, total
+from embed_job.plan import Place, Plan, describe, plan_listed
+from embed_job.progress import Progress
+from embed_job.report.machine import this_machine
+from embed_job.report.model import Report
+from embed_job.source.listing import Listing
+from embed_job.stop import StopSignals
+from embed_job.workers.supply import AllCases
+
+
+@dataclass(frozen=True, slots=True)
+class InputSet:
+    """What a host may embed, and where it reads it.
+
+    source_uri: the folder or s3:// prefix that the listing's keys lie in. listing: sharded: the
+    files of this host (:func:`embed_job.fleet.listing.local_share`); balanced: all of the job
+    (:func:`embed_job.fleet.listing.listing_of_order`). earlier: a folder with the manifests of
+    earlier runs (``<split>.json`` each), where target_uri does not hold them; it is only read.
+    pace: how the splits of a common plan are claimed (balanced).
+    """
+
+    source_uri: str
+    listing: Listing
+    earlier: Path | None = None
+    pace: Pace = field(default_factory=Pace)
+
+
+@dataclass(frozen=True, slots=True)
+class HostResult:
+    """What a host came to.
+
+    counts: of what it embedded itself. splits_planned: of its share (sharded) or of the job
+    (balanced), splits_committed: how many of those are committed, by whomever. problems: one
+    sentence each, empty where exit_code is OK. finalized: whether this host ended the job; only
+    then there is a report.
+    """
+
+    exit_code: ExitCode
+    counts: SplitCounts
+    splits_committed: int
+    splits_planned: int
+    problems: tuple[str, ...]
+    finalized: bool
+    report: Report | None
+
+
+def run_host(
+    order: JobOrder,
+    host: Host,
+    inputs: InputSet,
+    *,
+    target_uri: str,
+    spool: Path | None,
+    bundle: Path | None,
+    progress: Progress,
+    stop: StopSignals,
+) -> HostResult:
+    """Embed what this host is to embed and is not committed yet; leave word of it; end the job if
+    all of it is done.
+
+    target_uri: the output's URI, or a local folder that SageMaker uploads (delivery:
+    processing_output). Then nothing unfinished ever lies in it, provided that spool is on the same
+    file system and outside of it; manifests of earlier runs come in ``inputs.earlier``, and nobody
+    in the job ends it: finalize_job does, once all is in S3. spool: where unfinished files lie;
+    None: a temporary folder. bundle: the model's; None: the spec's. stop: entered by the caller.
+
+    Raises a UserError where nothing could be done, or the work had to be given up; what is
+    committed stays. A host that raises, or dies, has no record, and the job is not finalized.
+    """
+    try:
+        plan = _plan(order, inputs, target_uri, spool, bundle)
+        return _Share(order, host, plan, inputs.pace).run(progress, stop, spool)
+    except OSError as error:
+        explained = output_error(error, target_uri)
+        raise explained or error from error
+
+
+def _plan(
+    order: JobOrder, inputs: InputSet, target_uri: str, spool: Path | None, bundle: Path | None
+) -> Plan:
+    temporary: Path | None = None
+    if spool is not None and not target_uri.startswith("s3://"):
+        temporary = spool / "unfinished"
+        temporary.mkdir(parents=True, exist_ok=True)
+    place = Place(
+        inputs.source_uri,
+        target_uri,
+        bundle or order.spec.model.bundle,
+        temporary=temporary,
+        earlier=inputs.earlier,
+    )
+    auto = sorted(name for name, kind in order.spec.input.fields.metadata.items() if kind == "auto")
+    if auto and order.columns is None and _is_uploaded(order):
+        raise SpecError(
+            "input.fields.metadata",
+            f"the type of '{auto[0]}' is auto, and hosts that can't see each other's output may "
+            "find different ones",
+            "Give its type: string, int64, float64, bool or timestamp.",
+        )
+    wanted = _descriptor(order, place)
+    return plan_listed(order.spec, inputs.listing, wanted, place, columns=order.columns)
+
+
+def _descriptor(order: JobOrder, place: Place) -> DatasetDescriptor:
+    """The descriptor of the job's output; the same bytes on every host."""
+    bundle = open_bundle(place.bundle, precision=order.spec.model.precision)
+    wanted = describe(order.spec, bundle)
+    known = order.model_fingerprint
+    if known is not None and known != wanted.model_fingerprint:
+        raise BundleError(
+            str(place.bundle),
+            f"is another model ({wanted.model_fingerprint[:12]}) than the one that the job was "
+            f"submitted for ({known[:12]})",
+            "Build the image with that bundle, or submit with this one's.",
+        )
+    return wanted.model_copy(
+        update={"bundle": str(order.spec.model.bundle), "created_at": order.created_at}
+    )
+
+
+def _is_uploaded(order: JobOrder) -> bool:
+    """Whether SageMaker uploads the output, so that hosts can't see what others have done."""
+    compute = order.spec.compute
+    return compute is not None and compute.delivery == "processing_output"
+
+
+class _Share:
+    """What one host does of a job."""
+
+    def __init__(self, order: JobOrder, host: Host, plan: Plan, pace: Pace) -> None:
+        self._order = order
+        self._host = host
+        self._plan = plan
+        self._pace = pace
+        self._room = JobFolder(plan.target, plan.commits.folder, host.job)
+        self._started_at = time.time()
+
+    def run(self, progress: Progress, stop: StopSignals, spool: Path | None) -> HostResult:
+        plan, work = self._plan, self._embed(progress, stop, spool)
+        done = plan.commits.committed_names() | plan.committed.keys()
+        committed = sum(split in done for split in plan.planned)
+        missing = len(plan.planned) - committed
+        code, problems = _ending(missing, len(plan.planned), work, stop)
+        counts = total(manifest.counts for manifest in work.fresh.values())
+        self._room.write_host(self._record(work, counts, code, problems))
+        report: Report | None = None
+        if code is ExitCode.OK and self._is_mine_to_end():
+            progress.event("finalizing", job=self._host.job)
+            listed = self._plan.listing.everything if self._order.listed else None
+            verdict, report = end_job(
+                plan.target, plan.commits.folder, self._host.job, self._order, listed,
+                host=self._host,
+            )  # fmt: skip
+            if verdict.problems:
+                code, problems = ExitCode.INCOMPLETE, verdict.problems
+        return HostResult(
+            code, counts, committed, len(plan.planned), problems, report is not None, report
+        )
+
+    def _embed(self, progress: Progress, stop: StopSignals, spool: Path | None) -> Work:
+        """Embed this host's share, or as much of the common plan as there is to claim."""
+        plan, host = self._plan, self._host
+        cases = cases_of(plan)
+        workers = min(worker_count(plan.spec.execution), len(cases))
+        embed = partial(
+            embed_supply, plan, progress=progress, stop=stop, spool=spool, host=host.name
+        )
+        if not shares_one_plan(self._order):
+            return embed(AllCases(cases.values()), outlook_of(plan, plan.planned, workers))
+        self._agree()
+        sizes = {split: found.bytes for split, found in plan.splits.items()}
+        board = Board(sizes, rank=host.rank, hosts=host.count)
+        share = board.share
+        board.committed(plan.committed)
+        with ClaimedSplits(
+            cases,
+            board,
+            Claims(self._room, host),
+            plan.commits,
+            ahead=max(1, workers // 2),
+            pace=self._pace,
+            stopping=lambda: stop.requested,
+        ) as supply:
+            return embed(supply, outlook_of(plan, share, workers))
+
+    def _agree(self) -> None:
+        """Raise OutputError where this host has another plan than the first one."""
+        mine = PlanRecord(
+            planned=tuple(sorted(self._plan.planned)), without_splits=self._plan.without_splits
+        )
+        if self._room.agree(mine).planned != mine.planned:
+            raise OutputError(
+                self._plan.commits.folder,
+                "hosts of this job see different splits of its input",
+                "Another job writes to the same output, or the input changed: submit again when "
+                "neither does.",
+            )
+
+    def _record(
+        self, work: Work, counts: SplitCounts, code: ExitCode, problems: tuple[str, ...]
+    ) -> HostRecord:
+        plan, host = self._plan, self._host
+        return HostRecord(
+            host=host.name,
+            rank=host.rank,
+            count=host.count,
+            planned=None if shares_one_plan(self._order) else plan.planned,
+            without_splits=plan.without_splits,
+            embedded=len(work.fresh),
+            counts=counts,
+            exit_code=int(code),
+            problems=problems,
+            incidents=tuple(work.incidents),
+            workers=work.workers,
+            load_s=work.load_s,
+            machine=this_machine(),
+            started_at=self._started_at,
+            finished_at=time.time(),
+        )
+
+    def _is_mine_to_end(self) -> bool:
+        if _is_uploaded(self._order):
+            return False
+        if gather(self._order, self._room, self._room.hosts()).problems:
+            return False
+        return self._room.may_finalize(self._host.name)
+
+
+def _ending(
+    missing: int, planned: int, work: Work, stop: StopSignals
+) -> tuple[ExitCode, tuple[str, ...]]:
+    """A signal that came when all was done changes nothing; else the cause that came first."""
+    if not missing:
+        return ExitCode.OK, ()
+    problem = (
+        f"{missing} of {planned} splits are not committed yet: submit the job again, it goes on "
+        "from here"
+    )
+    if stop.exit_code is not None:
+        return stop.exit_code, (problem,)
+    if work.error is not None:
+        return work.error.exit_code, (str(work.error), problem)
+    return ExitCode.INCOMPLETE, (problem,)
