@@ -5,15 +5,39 @@ BIN := $(VENV)/bin
 SAMPLE ?= 2000
 SPEC ?=
 SIZE ?= full
+TARGET ?= cpu
+TAG ?= embed-job:$(TARGET)
+BASE ?= python:3.12-slim
+BUNDLE ?= models/default
+REPOSITORY ?= embed-job
+ON ?= sagemaker
+DOCUMENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run bundle test lint bench lock schema clean
+.PHONY: help dry-run submit-job bundle image push test lint bench lock schema clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 dry-run: $(VENV)/cpu.stamp models/default/bundle.json ## Embed a sample here; SPEC=my.yaml for your own, SAMPLE=2000 or 1%
 	@$(BIN)/embed-job run $(SPEC) --sample $(SAMPLE)
+
+submit-job: $(VENV)/$(if $(filter local,$(ON)),local,launcher).stamp $(if $(filter local,$(ON)),models/default/bundle.json) ## Submit SPEC to SageMaker; ON=local: no AWS, on this machine (DOCUMENTS=my-data/ for your own files)
+	@$(if $(SPEC),,$(error Name a spec: make submit-job SPEC=jobs/example.yaml ON=local))true
+ifeq ($(ON),local)
+	@$(if $(findstring --runner process,$(ARGS)),true,$(image_for_local))
+	@$(BIN)/python -m launcher.local.stand_in $(SPEC) $(if $(DOCUMENTS),--documents $(DOCUMENTS)) -- \
+	  $(BIN)/embed-job submit $(SPEC) --on local --image $(TAG) $(ARGS)
+else
+	@$(BIN)/embed-job submit $(SPEC) $(ARGS)
+endif
+
+# Without Docker, hosts are processes; the launcher says so. ARGS is meant for the launcher.
+IMAGE_LOG := out/local/image.log
+image_for_local = ! docker version >/dev/null 2>&1 || { mkdir -p $(dir $(IMAGE_LOG)) && \
+  echo "Building the image $(TAG), which takes minutes the first time; see $(IMAGE_LOG) ..." && \
+  $(MAKE) --no-print-directory image ARGS= >$(IMAGE_LOG) 2>&1; } || { tail -n 20 $(IMAGE_LOG) >&2; \
+  echo "Without an image: make submit-job SPEC=$(SPEC) ON=local ARGS='--runner process'" >&2; exit 2; }
 
 test: $(VENV)/dev.stamp models/default/bundle.json ## Every test, with one closing summary
 	@$(BIN)/pytest $(ARGS)
@@ -32,6 +56,12 @@ bundle: models/default/bundle.json ## The default model's bundle, in models/defa
 models/default/bundle.json: | $(VENV)/cpu.stamp
 	@$(BIN)/embed-job bundle default --out models/default
 
+image: $(if $(filter models/default,$(BUNDLE)),models/default/bundle.json) ## The image: TARGET=cpu or gpu, TAG, BASE, BUNDLE=models/mine
+	@$(PYTHON) image/build.py --target $(TARGET) --tag $(TAG) --base $(BASE) --bundle $(BUNDLE) $(ARGS)
+
+push: $(VENV)/cpu.stamp ## Bring the image to ECR and print its URI by digest: TAG, REPOSITORY, REGION
+	@$(BIN)/python -m launcher.push --image $(TAG) --repository $(REPOSITORY) $(if $(REGION),--region $(REGION))
+
 schema: $(VENV)/cpu.stamp ## What is generated from the spec: jobs/schema.json, docs/spec.md
 	@$(BIN)/embed-job init --schema jobs/schema.json --force
 	@sed -i '/^```yaml$$/,$$d' docs/spec.md
@@ -41,6 +71,13 @@ schema: $(VENV)/cpu.stamp ## What is generated from the spec: jobs/schema.json, 
 $(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/cpu.stamp
 	@echo "Installing what the tests need (torch among it) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Of an extra, where the dev lock, which holds all of them, is not installed.
+$(VENV)/%.stamp: requirements/%.txt | $(VENV)/cpu.stamp
+	@test $(VENV)/dev.stamp -nt requirements/dev.txt || { \
+	  echo "Installing what submitting needs ($*) ..."; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; }
 	@touch $@
 
 $(VENV)/cpu.stamp: requirements/cpu.txt pyproject.toml
@@ -59,6 +96,7 @@ lock: $(VENV)/dev.stamp ## Lock the dependencies anew
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev --extra launcher --extra local -o requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/build.in -c requirements/dev.txt -o requirements/cpu.txt
+	$(COMPILE) --no-deps requirements/image.in -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) pyproject.toml --extra gpu -c requirements/dev.txt -o requirements/gpu.txt
 	$(COMPILE) pyproject.toml --extra launcher -c requirements/dev.txt -o requirements/launcher.txt
 	$(COMPILE) pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt

@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.results import ROOT, Section, Setting, Table, Target, arguments, say, setting_of
 from embed_job.report.machine import this_machine
 
-NAMES = ("end_to_end", "overhead", "memory", "workers")
+NAMES = ("end_to_end", "overhead", "memory", "workers", "sharing", "plan_scale")
 PACKAGES = (
     "numpy",
     "onnxruntime",

@@ -1,4 +1,4 @@
-"""The program ``embed-job``: the engine's commands; the launcher's own join here."""
+"""The program ``embed-job``: the engine's commands and the launcher's own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,23 @@ import sys
 
 from embed_job.cli import app
 from embed_job.cli.program import run_program
+from launcher.commands.doctor import doctor_command
+from launcher.commands.finalize import finalize_command
+from launcher.commands.iam import iam_command
+from launcher.commands.logs import logs_command
+from launcher.commands.plan import plan_command
+from launcher.commands.status import status_command
+from launcher.commands.stop import stop_command
+from launcher.commands.submit import submit_command
+
+app.command("plan")(plan_command)
+app.command("submit")(submit_command)
+app.command("status")(status_command)
+app.command("logs")(logs_command)
+app.command("stop")(stop_command)
+app.command("finalize")(finalize_command)
+app.command("doctor")(doctor_command)
+app.command("iam")(iam_command)
 
 
 def main() -> None:

@@ -1,0 +1,99 @@
+"""Each choice of machines: its rate, its price, how its hosts share the input, what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from embed_job.report.model import Report
+from embed_job.spec import JobSpec
+from embed_job.spec.compute import InstancePreference
+from launcher.listing import ListingFacts
+from launcher.prices import Price, find_price
+from launcher.rates import Rate, find_rate, vcpus_of
+from launcher.request import compute_of
+from launcher.rules.machines import choices
+from launcher.sharing import Shares, Way, cut, simulate
+
+if TYPE_CHECKING:
+    from mypy_boto3_pricing import PricingClient
+
+BOTH: tuple[Way, ...] = ("sharded_by_s3_key", "balanced")
+Ways = Mapping[tuple[Way, int], Shares]
+"""By way of sharing and number of hosts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Where rates and prices come from. pricing: makes the client; None: AWS is not asked."""
+
+    report: Report | None
+    pricing: Callable[[], PricingClient] | None
+    region: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice of machines. shares: under the spec's way of sharing. hours: from the first
+    document to the last, without start-up and copying. None: unknown."""
+
+    instance_type: str
+    instance_count: int
+    vcpus: int | None
+    rate: Rate
+    price: Price
+    shares: Shares | None
+    hours: float | None
+    cost_usd: float | None
+
+
+def simulate_ways(spec: JobSpec, listing: ListingFacts) -> tuple[Ways, int]:
+    """Both ways of sharing for each number of hosts, and the number of splits."""
+    made = cut(listing.weights(), listing.codes, split_mib=spec.input.split_mib)
+    wanted = {
+        choice.instance_count: _workers(spec, choice.instance_type)
+        for choice in reversed(choices(compute_of(spec)))
+    }
+    ways = {
+        (way, hosts): simulate(made, listing.sizes, way, hosts=hosts, workers=workers)
+        for hosts, workers in wanted.items()
+        for way in BOTH
+    }
+    return ways, made.splits
+
+
+def _workers(spec: JobSpec, instance_type: str) -> int | None:
+    if spec.execution.workers != "auto":
+        return spec.execution.workers
+    vcpus = vcpus_of(spec, instance_type)
+    return None if vcpus is None else max(1, vcpus // spec.execution.threads_per_worker)
+
+
+def weigh_choices(
+    spec: JobSpec, ways: Ways, *, tokens: int | None, market: Market
+) -> tuple[Choice, ...]:
+    """What each choice of the spec would take. tokens: of the whole input, where known."""
+    compute = compute_of(spec)
+    return tuple(
+        _weigh(spec, choice, ways.get((compute.sharing, choice.instance_count)), tokens, market)
+        for choice in choices(compute)
+    )
+
+
+def _weigh(
+    spec: JobSpec,
+    choice: InstancePreference,
+    shares: Shares | None,
+    tokens: int | None,
+    market: Market,
+) -> Choice:
+    name, hosts = choice.instance_type, choice.instance_count
+    rate = find_rate(spec, market.report, instance_type=name)
+    price = find_price(compute_of(spec), name, region=market.region, pricing=market.pricing)
+    hours = cost = None
+    if tokens is not None and rate.tokens_per_s and shares:
+        hours = tokens / (rate.tokens_per_s * hosts) / 3600 * shares.makespan
+    if hours is not None and price.usd_per_hour is not None:
+        cost = hours * hosts * price.usd_per_hour
+    return Choice(name, hosts, vcpus_of(spec, name), rate, price, shares, hours, cost)

@@ -1,0 +1,1 @@
+"""The launcher's commands. Each loads what it needs when it is called, so that help is quick."""

@@ -1,0 +1,48 @@
+"""``embed-job finalize``: end a job from here, where none of its hosts could."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from launcher.commands.arguments import AsJson, JobTarget, Overrides, Region
+
+
+def finalize_command(
+    target: JobTarget,
+    overrides: Overrides = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a job's whole output and commit it. Does nothing twice."""
+    from embed_job.errors import ExitCode
+    from launcher.commands.arguments import print_facts, print_json
+    from launcher.errors import explained
+    from launcher.finalizing import finalize, prefix_of
+    from launcher.target import find_target
+
+    found = find_target(target, overrides=overrides or [], region=region, environment=os.environ)
+    job = found.job
+    if job.running:
+        typer.echo(f"{job.name} is still {job.status}: hosts may be at work.", err=True)
+    with explained(found.spec, region=found.clients.known_region):
+        verdict, _ = finalize(found.clients.store, job.name, prefix_of(job))
+    documents = verdict.counts.documents
+    if as_json:
+        print_json(
+            {
+                "job": job.name,
+                "ok": not verdict.problems,
+                "problems": list(verdict.problems),
+                "documents": documents.model_dump(),
+                "swept": verdict.swept,
+                "report": f"{job.prefix}report.html",
+            }
+        )
+    else:
+        facts = [("job", job.name), *(("problem", problem) for problem in verdict.problems)]
+        facts.append(("documents", f"{documents.written:,} written of {documents.read:,} read"))
+        facts.append(("report", f"{job.prefix}report.html"))
+        print_facts(facts)
+    raise typer.Exit(ExitCode.INCOMPLETE if verdict.problems else ExitCode.OK)

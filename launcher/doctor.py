@@ -1,0 +1,101 @@
+"""What is missing on this machine or in the account before a job can run there."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from embed_job.errors import UserError
+from embed_job.spec import JobSpec
+from launcher.account import account_checks
+from launcher.checks import Check, missing, ok, unknown
+from launcher.clients import Clients
+from launcher.errors import AWS_ERRORS, explain
+
+__all__ = ["Check", "diagnose"]
+
+_DOCKER_TIMEOUT_S = 15
+_MIN_PYTHON = (3, 11)
+
+
+def diagnose(
+    spec: JobSpec | None, *, connect: Callable[[], Clients], bundle: Path
+) -> Iterator[Check]:
+    """Every check, in the order in which things are needed; what depends on one that is missing
+    is left out.
+
+    connect: makes the clients. bundle: the model bundle that a dry run and local hosts use.
+    """
+    yield _python()
+    yield _package("sagemaker", "sagemaker-core", "needed to submit", extra="launcher")
+    local = "needed for --on local without an S3 of your own"
+    yield _package("moto", "moto", local, extra="local", optional=True)
+    yield _bundle(bundle)
+    yield _docker()
+    try:
+        clients = connect()
+    except UserError as error:
+        yield missing("AWS client", error.what, error.hint)
+        return
+    yield from _who(clients)
+    if spec is not None and clients.known_region:
+        yield from account_checks(spec, clients)
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info >= _MIN_PYTHON:
+        return ok("Python", version)
+    return missing("Python", version, "Install Python 3.11 or newer.")
+
+
+def _package(module: str, package: str, why: str, *, extra: str, optional: bool = False) -> Check:
+    name = f"package {package}"
+    if importlib.util.find_spec(module) is not None:
+        return ok(name, f"installed; {why}")
+    hint = f"pip install 'embed-job[{extra}]'"
+    return missing(name, f"not installed; {why}", hint, optional=optional)
+
+
+def _bundle(folder: Path) -> Check:
+    if (folder / "bundle.json").is_file():
+        return ok("model bundle", str(folder))
+    what = f"none in {folder}; needed for dry runs and to build an image"
+    return missing("model bundle", what, "make bundle", optional=True)
+
+
+def _docker() -> Check:
+    hint = "Needed to build the image, and for --on local with containers: start Docker."
+    program = shutil.which("docker")
+    if program is None:
+        return missing("Docker", "no program of that name", hint, optional=True)
+    command = [program, "info", "--format", "{{.ServerVersion}}"]
+    try:
+        found = subprocess.run(  # noqa: S603 - no shell, nothing of the user's in it
+            command, capture_output=True, text=True, timeout=_DOCKER_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return unknown("Docker", f"does not answer ({type(error).__name__})", hint)
+    if found.returncode != 0:
+        return missing("Docker", "its daemon does not answer", hint, optional=True)
+    return ok("Docker", found.stdout.strip())
+
+
+def _who(clients: Clients) -> Iterator[Check]:
+    """Region and credentials."""
+    region = clients.known_region
+    if region is None:
+        yield missing("region", "none is known", "Set compute.region in the spec, or AWS_REGION.")
+        return
+    yield ok("region", region)
+    try:
+        caller = clients.sts.get_caller_identity()
+    except AWS_ERRORS as error:
+        found = explain(error, None, region=region)
+        yield missing("credentials", found.what, found.hint)
+        return
+    yield ok("credentials", caller["Arn"])

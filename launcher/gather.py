@@ -1,0 +1,82 @@
+"""What a plan reads before it can say anything: input, output, model, account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from embed_job.errors import SpecError, UserError
+from embed_job.spec import JobSpec
+from launcher.beside import committed_splits, siblings_of, whose_output
+from launcher.clients import Clients
+from launcher.listing import ListingFacts, list_objects
+from launcher.model import ModelFacts, find_model
+from launcher.problems import Problem
+from launcher.sample import Look, look_into
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What was read; problems: what could not be."""
+
+    model: ModelFacts | None = None
+    model_note: str = ""
+    listing: ListingFacts | None = None
+    look: Look | None = None
+    siblings: tuple[str, ...] = ()
+    committed: int = 0
+    problems: tuple[Problem, ...] = ()
+
+
+def gather(spec: JobSpec, clients: Clients, folder: Path) -> Gathered:
+    found = Gathered()
+    try:
+        model, note = find_model(spec)
+        found = replace(found, model=model, model_note=note)
+    except SpecError as error:
+        found = _with_problem(found, error, error.where)
+    if spec.parquet.uri.startswith("s3://"):
+        found = _gather_output(spec, clients, found)
+    if not spec.input.uri.startswith("s3://"):
+        return found  # a rule tells of it
+    try:
+        listing = list_objects(clients.store, spec.input.uri, folder)
+        siblings = siblings_of(clients.s3, spec.input.uri, single=listing.single)
+        found = replace(found, listing=listing, siblings=siblings)
+        chunker = found.model.chunker if found.model else None
+        return replace(found, look=look_into(clients.store, listing, spec, chunker=chunker))
+    except UserError as error:
+        return _with_problem(found, error, "input.uri")
+
+
+def _gather_output(spec: JobSpec, clients: Clients, found: Gathered) -> Gathered:
+    where = "outputs.0.parquet.uri"
+    try:
+        against = whose_output(clients.store, spec)
+        if against is not None:
+            return _with_problem(found, against, where)
+        return replace(found, committed=committed_splits(clients.store, spec.parquet.uri))
+    except PermissionError as error:
+        refused = UserError(
+            where, f"may not be read ({error})", "Grant s3:GetObject and s3:ListBucket on it."
+        )
+        return _with_problem(found, refused, where)
+
+
+def _with_problem(found: Gathered, error: UserError, where: str) -> Gathered:
+    at = error.where if error.where.startswith(("input.", "chunk.", "model.")) else where
+    what = error.what if error.where in {at, where} else f"{error.where}: {error.what}"
+    problem = Problem("error", at, what, error.hint)
+    return replace(found, problems=(*found.problems, problem))
+
+
+def account_of(clients: Clients) -> str | None:
+    """Whose account this is; None where nobody says."""
+    if clients.known_region is None:
+        return None
+    try:
+        return str(clients.sts.get_caller_identity()["Account"])
+    except (BotoCoreError, ClientError):
+        return None

@@ -1,0 +1,104 @@
+"""What is known of instance types, as far as rules and estimates need it.
+
+From the tables of vCPUs, accelerators and instance storage at https://aws.amazon.com/ec2/instance-types/
+(as of November 2026), for the types that SageMaker Processing offers. What is not here is unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+CPU_FAMILIES = frozenset(
+    {"t3", "m4", "m5", "m6i", "m7i", "m7i-flex", "m8i", "m8i-flex", "c4", "c5", "c6i", "c7i"}
+    | {"c7i-flex", "c8i", "c8i-flex", "r5", "r5d", "r6i", "r7i", "r8i", "r8i-flex"}
+)
+GPU_FAMILIES = frozenset({"p2", "p3", "p5", "g4dn", "g5", "g6", "g6e", "g7", "g7e"})
+NVME_FAMILIES = frozenset({"r5d", "p5", "g4dn", "g5", "g6", "g6e", "g7", "g7e"})
+"""Their volume is the local disk: its size is fixed, and its key is not yours to choose."""
+
+_NVME_GB = {
+    "r5d": {
+        "large": 75,
+        "xlarge": 150,
+        "2xlarge": 300,
+        "4xlarge": 600,
+        "8xlarge": 1200,
+        "12xlarge": 1800,
+        "16xlarge": 2400,
+        "24xlarge": 3600,
+    },
+    "g4dn": {
+        "xlarge": 125,
+        "2xlarge": 225,
+        "4xlarge": 225,
+        "8xlarge": 900,
+        "12xlarge": 900,
+        "16xlarge": 900,
+    },
+    "g5": {
+        "xlarge": 250,
+        "2xlarge": 450,
+        "4xlarge": 600,
+        "8xlarge": 900,
+        "12xlarge": 3800,
+        "16xlarge": 1900,
+        "24xlarge": 3800,
+        "48xlarge": 7600,
+    },
+    "g6": {
+        "xlarge": 250,
+        "2xlarge": 450,
+        "4xlarge": 600,
+        "8xlarge": 900,
+        "12xlarge": 3760,
+        "16xlarge": 1880,
+        "24xlarge": 3760,
+        "48xlarge": 7520,
+    },
+    "g6e": {
+        "xlarge": 250,
+        "2xlarge": 450,
+        "4xlarge": 600,
+        "8xlarge": 900,
+        "12xlarge": 3800,
+        "16xlarge": 1900,
+        "24xlarge": 3800,
+        "48xlarge": 7600,
+    },
+}
+_IRREGULAR_VCPUS = {"t3.medium": 2, "c4.8xlarge": 36}
+_VCPUS_OF_SIZE = {"large": 2, "xlarge": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One type. None: not known. nvme_gb: size of the local disk that is its only volume."""
+
+    name: str
+    vcpus: int | None
+    gpu: bool | None
+    nvme: bool | None
+    nvme_gb: int | None
+
+
+def instance(name: str) -> Instance:
+    """What is known of a type such as ``ml.c7i.4xlarge``; of an unknown family, nothing."""
+    _, family, size = name.split(".")
+    known = family in CPU_FAMILIES or family in GPU_FAMILIES
+    return Instance(
+        name,
+        vcpus=_vcpus(family, size) if known else None,
+        gpu=family in GPU_FAMILIES if known else None,
+        nvme=family in NVME_FAMILIES if known else None,
+        nvme_gb=_NVME_GB.get(family, {}).get(size),
+    )
+
+
+def _vcpus(family: str, size: str) -> int | None:
+    """4 a unit of xlarge in all of these families, with two exceptions."""
+    odd = _IRREGULAR_VCPUS.get(f"{family}.{size}") or _VCPUS_OF_SIZE.get(size)
+    if odd is not None:
+        return odd
+    found = re.fullmatch(r"(\d+)xlarge", size)
+    return 4 * int(found[1]) if found else None

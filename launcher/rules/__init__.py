@@ -1,0 +1,1 @@
+"""The launcher's own rules: what SageMaker would refuse, and what would cost money in vain."""

@@ -1,0 +1,123 @@
+"""Which machines, how many, and whether their disks hold what they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from embed_job.spec import JobSpec
+from embed_job.spec.compute import ComputeSpec, InstancePreference
+from launcher.instances import Instance, instance
+from launcher.problems import Known, Problem, error, warning
+from launcher.sharing import Shares
+
+GB = 10**9
+UNEVEN = 1.5
+SMALL_BYTES = 10**9
+"""Below, nobody waits long for an uneven share."""
+SPOOL_GB = 5
+"""Unfinished Parquet files of all workers of a host, before they are uploaded."""
+
+
+def choices(compute: ComputeSpec) -> tuple[InstancePreference, ...]:
+    """The machines that the job may get, in order."""
+    return compute.instance_preferences or (
+        InstancePreference(
+            instance_type=compute.instance_type, instance_count=compute.instance_count
+        ),
+    )
+
+
+def machines(spec: JobSpec, compute: ComputeSpec, known: Known) -> Iterator[Problem]:
+    """Instance types and counts, volumes and their keys."""
+    yield from _preferences(compute)
+    for number, choice in enumerate(choices(compute)):
+        at = (
+            f"compute.instance_preferences.{number}."
+            if compute.instance_preferences
+            else "compute."
+        )
+        found = instance(choice.instance_type)
+        yield from _type(spec, compute, found, f"{at}instance_type")
+        yield from _count(compute, choice, known, f"{at}instance_count")
+    widest = max(known.shares.values(), key=lambda shares: shares.copied_bytes, default=None)
+    if widest is not None:
+        yield from _room(compute, known, widest)
+
+
+def _preferences(compute: ComputeSpec) -> Iterator[Problem]:
+    where = "compute.instance_preferences"
+    types = [choice.instance_type for choice in compute.instance_preferences]
+    for name in sorted({name for name in types if types.count(name) > 1}):
+        yield error(where, f"names {name} twice", "Each type may stand in it once.")
+    if types and compute.model_fields_set & {"instance_type", "instance_count"}:
+        what = "excludes compute.instance_type and compute.instance_count"
+        yield error(where, what, "Keep either.")
+
+
+def _type(spec: JobSpec, compute: ComputeSpec, found: Instance, where: str) -> Iterator[Problem]:
+    if found.gpu is None:
+        what = f"{found.name} is not known here, so nothing is checked of its disk and devices"
+        yield warning(where, what, "Check that SageMaker Processing offers it in your region.")
+    if found.gpu:
+        # All engines of the spec so far run on CPUs; a GPU engine on a CPU type belongs here.
+        what = f"{found.name} has a GPU, which engine {spec.model.engine} does not use"
+        yield warning(where, what, "Take a CPU type such as ml.c7i.4xlarge: it costs less.")
+    if found.nvme and compute.volume_kms_key:
+        yield error(
+            "compute.volume_kms_key",
+            f"is refused with {found.name}, whose volume is its own NVMe disk",
+            "Remove it: that disk is encrypted by its hardware.",
+        )
+    if found.nvme_gb is not None and compute.volume_gb > found.nvme_gb:
+        what = f"is more than the {found.nvme_gb} GB of {found.name}'s own disk"
+        yield error("compute.volume_gb", what, f"Set {found.nvme_gb} or less.")
+
+
+def _count(
+    compute: ComputeSpec, choice: InstancePreference, known: Known, where: str
+) -> Iterator[Problem]:
+    listing, hosts = known.listing, choice.instance_count
+    if listing is None:
+        return
+    if compute.sharing == "sharded_by_s3_key" and hosts > listing.objects:
+        yield error(
+            where,
+            f"{hosts} instances share {listing.objects:,} objects: "
+            f"{hosts - listing.objects} would get nothing, and be paid",
+            "Set fewer, or compute.sharing: balanced, which shares out parts of objects.",
+        )
+        return
+    shares = known.shares.get(hosts)
+    if shares is not None and shares.idle and listing.bytes:
+        what = f"{shares.idle} of {hosts} instances would have nothing to embed"
+        yield warning(where, what, "Set fewer; `embed-job plan` shows how they share.")
+    elif shares is not None and shares.makespan > UNEVEN and listing.bytes > SMALL_BYTES:
+        yield _uneven(compute, shares)
+
+
+def _uneven(compute: ComputeSpec, shares: Shares) -> Problem:
+    if shares.held_up:
+        what = f"a file that can't be cut makes the job take {shares.makespan:.1f} times as long"
+        return warning("input.uri", what, "Store it uncompressed, or in several files.")
+    what = f"the busiest host has {shares.makespan:.1f} times its share, and all wait for it"
+    balanced = "Consider sharing: balanced, which shares out parts of objects."
+    sharded = compute.sharing == "sharded_by_s3_key"
+    return warning("compute.sharing", what, balanced if sharded else "Use fewer instances.")
+
+
+def _room(compute: ComputeSpec, known: Known, widest: Shares) -> Iterator[Problem]:
+    """A shard is copied before the start, and what SageMaker uploads lies beside it."""
+    uploaded = compute.delivery == "processing_output"
+    output = next((look.output_bytes for look in known.outlooks if look.output_bytes), 0)
+    # The busiest host makes as much more than its share as it has been given.
+    made = output / widest.hosts * widest.makespan if uploaded else 0
+    needed = (widest.copied_bytes + made) / GB + SPOOL_GB
+    if needed > compute.volume_gb:
+        what = (
+            f"{compute.volume_gb} GB are too few: the fullest host needs {needed:,.0f} GB, "
+            f"{widest.copied_bytes / GB:,.1f} of input, {made / GB:,.1f} of output, "
+            f"{SPOOL_GB} to work in"
+        )
+        least = int(needed * 1.1) + 1
+        hint = f"Set {least} or more, or more instances; balanced copies nothing."
+        yield error("compute.volume_gb", what, hint)

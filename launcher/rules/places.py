@@ -1,0 +1,55 @@
+"""Where documents come from and where vectors go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from embed_job.spec import JobSpec
+from embed_job.spec.compute import ComputeSpec
+from launcher.problems import Known, Problem, error, warning
+
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", re.DOTALL)
+_INPUT, _OUTPUT = "input.uri", "outputs.0.parquet.uri"
+
+
+def places(spec: JobSpec, compute: ComputeSpec, known: Known) -> Iterator[Problem]:
+    """The two addresses, one against the other, and what lies beside the input."""
+    source, target = spec.input.uri, spec.parquet.uri
+    for where, uri in ((_INPUT, source), (_OUTPUT, target)):
+        if not uri.startswith("s3://"):
+            hint = "Copy it to S3; `embed-job run` and `make dry-run` work on local files."
+            yield error(where, f"{uri} is not in S3, where SageMaker reads and writes", hint)
+        elif not _BUCKET.fullmatch(uri):
+            yield error(where, f"{uri} names no bucket", "It looks like s3://bucket/folder/.")
+    if re.search(r"[*?\[]", source):
+        hint = "Name the folder; files of unknown endings are left out."
+        yield error(_INPUT, "is a pattern, but SageMaker copies by prefix", hint)
+    yield from _nesting(source.rstrip("/") + "/", target.rstrip("/") + "/")
+    yield from _siblings(source, compute, known)
+    if known.listing is not None and not known.listing.bytes:
+        what = f"none of its {known.listing.objects:,} objects holds anything to embed"
+        yield error(_INPUT, what, "Known are .jsonl .csv .tsv .parquet .txt .md, and .gz and .zst.")
+
+
+def _nesting(source: str, target: str) -> Iterator[Problem]:
+    if target.startswith(source):
+        hint = "The next run would embed this one's files: name a folder beside the input."
+        yield error(_OUTPUT, f"lies inside the input {source}", hint)
+    elif source.startswith(target):
+        hint = "Name an output folder that holds nothing else."
+        yield error(_OUTPUT, f"holds the input {source}", hint)
+
+
+def _siblings(source: str, compute: ComputeSpec, known: Known) -> Iterator[Problem]:
+    """SageMaker copies whatever begins with a prefix. A folder is asked for with its slash, so
+    its siblings stay out; one object can't be told from them."""
+    if not known.siblings:
+        return
+    names = ", ".join(known.siblings[:3])
+    if known.listing is None or not known.listing.single:
+        what = f"also begins {names}, which the job leaves out: it takes {source}/ alone"
+        yield warning(_INPUT, what, "Write the slash at its end to say so.")
+    elif compute.sharing == "sharded_by_s3_key":
+        what = f"is one object, but SageMaker would copy {names} too"
+        yield error(_INPUT, what, "Put it into a folder of its own, or set sharing: balanced.")

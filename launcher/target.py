@@ -1,0 +1,59 @@
+"""Which job a command is about: the latest of a spec, or one by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embed_job.errors import UserError
+from launcher.errors import explained
+from launcher.jobs import JobState, describe_job, latest_job
+
+if TYPE_CHECKING:
+    from embed_job.spec import JobSpec
+    from launcher.clients import Clients
+
+_SPEC_ENDINGS = {".yaml", ".yml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A job that exists. spec: None where it was named without one."""
+
+    job: JobState
+    spec: JobSpec | None
+    clients: Clients
+
+
+def find_target(
+    text: str,
+    *,
+    overrides: Sequence[str] = (),
+    region: str | None = None,
+    environment: Mapping[str, str],
+) -> Target:
+    """The job that a spec's path or a job's name stands for.
+
+    region: over the spec's. Raises UserError where there is no such job, or AWS does not say.
+    """
+    from launcher.clients import make_clients
+
+    spec = _spec(text, overrides)
+    wanted = region or (spec.compute.region if spec and spec.compute else None)
+    clients = make_clients(wanted, environment=environment)
+    with explained(spec, region=clients.known_region):
+        name = text if spec is None else latest_job(clients.sagemaker, spec.name)
+        return Target(describe_job(clients.sagemaker, name), spec, clients)
+
+
+def _spec(text: str, overrides: Sequence[str]) -> JobSpec | None:
+    from embed_job.spec.file import load_spec
+
+    path = Path(text)
+    if path.suffix.lower() in _SPEC_ENDINGS or path.is_file():
+        return load_spec(path, overrides)
+    if overrides:
+        raise UserError("--set", "needs a spec to override", "Give the spec's file.")
+    return None
