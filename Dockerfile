@@ -45,6 +45,7 @@ RUN PYTHONPATH="$(cat /site)" python3 -B /image/bundle.py slim /bundle /models/d
 FROM ${BASE} AS runtime
 ENV HF_HUB_OFFLINE=1 \
     TRANSFORMERS_OFFLINE=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     TOKENIZERS_PARALLELISM=false \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

@@ -62,10 +62,11 @@ image: $(if $(filter models/default,$(BUNDLE)),models/default/bundle.json) ## Th
 push: $(VENV)/cpu.stamp ## Bring the image to ECR and print its URI by digest: TAG, REPOSITORY, REGION
 	@$(BIN)/python -m launcher.push --image $(TAG) --repository $(REPOSITORY) $(if $(REGION),--region $(REGION))
 
-schema: $(VENV)/cpu.stamp ## What is generated from the spec: jobs/schema.json, docs/spec.md
+schema: $(VENV)/cpu.stamp ## What is generated from specs: jobs/schema.json, docs/spec.md, docs/iam
 	@$(BIN)/embed-job init --schema jobs/schema.json --force
 	@sed -i '/^```yaml$$/,$$d' docs/spec.md
 	@{ echo '```yaml'; $(BIN)/embed-job init -; echo '```'; } >> docs/spec.md
+	@$(BIN)/embed-job iam jobs/example.yaml --out docs/iam
 
 # The dev lock holds the cpu lock's versions, so one folder serves both.
 $(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/cpu.stamp

@@ -21,8 +21,8 @@ from embed_job.fleet.order import LISTING_FILE
 from embed_job.machine import peak_rss_bytes
 from embed_job.spec import JobSpec
 from embed_job.storage.s3 import S3Store
-from launcher.choices import simulate_ways
-from launcher.listing import list_objects
+from launcher.planning.choices import simulate_ways
+from launcher.planning.listing import list_objects
 
 PAGE = 1000
 GOAL_S, GOAL_BYTES = 120, 10**9

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.results import Section, Setting, Table, Target, main
-from launcher.listing import code_of
-from launcher.sharing import Shares, cut, simulate
+from launcher.planning.listing import code_of
+from launcher.planning.sharing import Shares, cut, simulate
 
 MIB = 1 << 20
 HOSTS = (4, 20, 100)

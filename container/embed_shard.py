@@ -62,11 +62,13 @@ def _leave(code: int, name: str, what: str, *, hint: str = HINT) -> NoReturn:
     text = host + " " + str(code) + " " + name + ": " + what + ". " + hint
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
-    cut = text.encode("utf-8", "replace")[: MESSAGE_BYTES // hosts]
+    limit = MESSAGE_BYTES // hosts
+    end = b"\n" if limit >= 32 else b""  # as container.outcome does
+    cut = text.encode("utf-8", "replace")[: limit - len(end)]
     try:
         folder = root / "opt/ml/output"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "message").write_bytes(cut.decode("utf-8", "ignore").encode())
+        (folder / "message").write_bytes(cut.decode("utf-8", "ignore").encode() + end)
     except OSError as error:
         sys.stderr.write("the message file can't be written: " + str(error.strerror) + "\n")
     os._exit(code)  # sys.exit could be swallowed by whatever a signal interrupts

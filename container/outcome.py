@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MESSAGE_BYTES = 1024
 """What the service keeps of all hosts' messages together."""
 
+_LEAST_WITH_BREAK = 32
+
 _SECRETS = re.compile(
     r"(?:AKIA|ASIA)[A-Z0-9]{16}"
     r"|(?<=://)[^/@\s]+(?=@)"
@@ -74,13 +76,16 @@ def without_secrets(text: str) -> str:
 def message_bytes(outcome: Outcome, *, host: str, hosts: int) -> bytes:
     """This host's part of the service's message: one line of UTF-8, 1024 / hosts bytes at most.
 
-    It begins with host and exit code, which is what remains where a hundred hosts share it.
+    It begins with host and exit code, which is what remains where a hundred hosts share it. It
+    ends in a line break where there is room, as the service puts one message behind the other.
     """
     text = f"{host} {int(outcome.code)} {outcome.code.name}: {without_secrets(outcome.text)}"
     line = "".join(char if char.isprintable() else " " for char in text)
     whole = " ".join(line.split()).encode("utf-8", "replace")
     limit = MESSAGE_BYTES // max(1, hosts)
-    return whole[:limit].decode("utf-8", "ignore").encode()
+    if limit < _LEAST_WITH_BREAK:
+        return whole[:limit].decode("utf-8", "ignore").encode()
+    return whole[: limit - 1].decode("utf-8", "ignore").encode() + b"\n"
 
 
 def write_message(path: Path, message: bytes) -> None:

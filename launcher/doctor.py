@@ -11,10 +11,10 @@ from pathlib import Path
 
 from embed_job.errors import UserError
 from embed_job.spec import JobSpec
-from launcher.account import account_checks
+from launcher.aws.account import account_checks
+from launcher.aws.clients import Clients
+from launcher.aws.errors import AWS_ERRORS, explain
 from launcher.checks import Check, missing, ok, unknown
-from launcher.clients import Clients
-from launcher.errors import AWS_ERRORS, explain
 
 __all__ = ["Check", "diagnose"]
 

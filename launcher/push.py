@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 from embed_job.cli.program import print_error
 from embed_job.errors import UserError
-from launcher.clients import make_clients
-from launcher.errors import explained
+from launcher.aws.clients import make_clients
+from launcher.aws.errors import explained
 
 _PLATFORM = "linux/amd64"
 

@@ -28,7 +28,7 @@ def doctor_command(
     """Say what is missing before a job can run, and what to do about it."""
     from embed_job.errors import ExitCode
     from embed_job.spec.file import load_spec
-    from launcher.clients import make_clients
+    from launcher.aws.clients import make_clients
     from launcher.commands.arguments import print_json
     from launcher.doctor import diagnose
 

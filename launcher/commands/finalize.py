@@ -17,10 +17,10 @@ def finalize_command(
 ) -> None:
     """Check a job's whole output and commit it. Does nothing twice."""
     from embed_job.errors import ExitCode
+    from launcher.aws.errors import explained
     from launcher.commands.arguments import print_facts, print_json
-    from launcher.errors import explained
-    from launcher.finalizing import finalize, prefix_of
-    from launcher.target import find_target
+    from launcher.job.finalizing import finalize, prefix_of
+    from launcher.watch.target import find_target
 
     found = find_target(target, overrides=overrides or [], region=region, environment=os.environ)
     job = found.job

@@ -13,8 +13,8 @@ import typer
 from launcher.commands.arguments import AsJson, JobTarget, Overrides, Region
 
 if TYPE_CHECKING:
-    from launcher.logs import LogLine
-    from launcher.target import Target
+    from launcher.watch.logs import LogLine
+    from launcher.watch.target import Target
 
 
 def logs_command(
@@ -31,9 +31,9 @@ def logs_command(
 ) -> None:
     """Show a job's log, all hosts in order of time."""
     from embed_job.errors import UserError
-    from launcher.errors import explained
-    from launcher.logs import JobLogs
-    from launcher.target import find_target
+    from launcher.aws.errors import explained
+    from launcher.watch.logs import JobLogs
+    from launcher.watch.target import find_target
 
     if follow and as_json:
         raise UserError("--follow", "does not go with --json", "Leave out either.")
@@ -52,8 +52,8 @@ def logs_command(
 def _follow(found: Target) -> NoReturn:
     """To the end of the job; its exit code is ours."""
     from launcher.commands.arguments import tell
-    from launcher.follow import Follower
-    from launcher.wait import wait_for
+    from launcher.watch.follow import Follower
+    from launcher.watch.wait import wait_for
 
     follower = Follower(found.clients, tell, found.spec, time.monotonic, time.sleep)
     ended = wait_for(found.job.name, follower, ask=lambda: "detach")

@@ -11,7 +11,7 @@ import typer
 from launcher.commands.arguments import AsJson, Overrides, SpecPath, print_json
 
 if TYPE_CHECKING:
-    from launcher.plan import LaunchPlan
+    from launcher.planning.plan import LaunchPlan
 
 
 def plan_command(
@@ -33,8 +33,8 @@ def plan_command(
     from rich.console import Console
 
     from embed_job.errors import ExitCode
-    from launcher.plan_facts import plan_facts
-    from launcher.plan_view import WIDTH, print_plan, print_problems
+    from launcher.planning.facts import plan_facts
+    from launcher.planning.view import WIDTH, print_plan, print_problems
 
     plan = _plan(spec, overrides or [], report)
     if request:
@@ -56,11 +56,11 @@ def _plan(path: Path, overrides: list[str], report: Path | None) -> LaunchPlan:
     from datetime import UTC, datetime
 
     from embed_job.spec.file import load_spec
-    from launcher.clients import make_clients
-    from launcher.names import new_names
-    from launcher.plan import make_launch_plan
-    from launcher.rates import read_report
-    from launcher.request import compute_of
+    from launcher.aws.clients import make_clients
+    from launcher.job.names import new_names
+    from launcher.job.request import compute_of
+    from launcher.planning.plan import make_launch_plan
+    from launcher.planning.rates import read_report
 
     spec = load_spec(path, overrides)
     clients = make_clients(compute_of(spec).region, environment=os.environ)

@@ -14,10 +14,10 @@ def status_command(
     as_json: AsJson = False,
 ) -> None:
     """Say how a job stands, and how much of its input is committed."""
+    from launcher.aws.errors import explained
     from launcher.commands.arguments import print_facts, print_json
-    from launcher.errors import explained
-    from launcher.status import status_of_job
-    from launcher.target import find_target
+    from launcher.watch.status import status_of_job
+    from launcher.watch.target import find_target
 
     found = find_target(target, overrides=overrides or [], region=region, environment=os.environ)
     with explained(found.spec, region=found.clients.known_region):

@@ -20,9 +20,9 @@ def stop_command(
 ) -> None:
     """Stop a job. What it has committed stays; submitting the spec again goes on from there."""
     from launcher.commands.arguments import print_json, tell
-    from launcher.follow import Follower
-    from launcher.target import find_target
-    from launcher.wait import stop_job
+    from launcher.watch.follow import Follower
+    from launcher.watch.target import find_target
+    from launcher.watch.wait import stop_job
 
     found = find_target(target, overrides=overrides or [], region=region, environment=os.environ)
     job, was_running = found.job, found.job.running

@@ -20,9 +20,9 @@ from launcher.commands.arguments import AsJson, Overrides, SpecPath, print_json,
 if TYPE_CHECKING:
     from embed_job.errors import ExitCode
     from embed_job.spec import JobSpec
-    from launcher.clients import Clients
-    from launcher.plan import LaunchPlan
-    from launcher.wait import Choice
+    from launcher.aws.clients import Clients
+    from launcher.planning.plan import LaunchPlan
+    from launcher.watch.wait import Choice
 
 
 class Place(StrEnum):
@@ -64,9 +64,9 @@ def submit_command(  # noqa: PLR0913, PLR0917 - typer's parameters are options b
 ) -> None:
     """Plan, check, and submit a job. Refuses while a job of the same spec is running."""
     from embed_job.spec.file import load_spec
-    from launcher.clients import make_clients
-    from launcher.errors import explained
-    from launcher.request import compute_of
+    from launcher.aws.clients import make_clients
+    from launcher.aws.errors import explained
+    from launcher.job.request import compute_of
 
     job = load_spec(spec, overrides or [])
     clients = make_clients(compute_of(job).region, environment=os.environ)
@@ -89,10 +89,10 @@ def _plan(
     job: JobSpec, clients: Clients, folder: Path, *, report: Path | None, on: Place
 ) -> LaunchPlan:
     """The plan, with order and listing in a folder. Raises SpecError where it has errors."""
-    from launcher.names import new_names
-    from launcher.plan import make_launch_plan, write_order_files
-    from launcher.rates import read_report
-    from launcher.submit import refuse_faulty, refuse_second_run
+    from launcher.job.names import new_names
+    from launcher.job.submit import refuse_faulty, refuse_second_run
+    from launcher.planning.plan import make_launch_plan, write_order_files
+    from launcher.planning.rates import read_report
 
     here = on is Place.local
     region = clients.known_region or "local" if here else clients.region
@@ -124,7 +124,7 @@ def _plan(
 def _confirm(plan: LaunchPlan, *, asked: bool) -> None:
     """Say what the job takes and costs, and on a terminal ask."""
     from embed_job.errors import ExitCode
-    from launcher.submit import outlook_lines
+    from launcher.job.submit import outlook_lines
 
     for line in outlook_lines(plan):
         tell(line)
@@ -144,8 +144,8 @@ def _submit(
     plan: LaunchPlan, clients: Clients, folder: Path, *, wait: bool
 ) -> tuple[dict[str, Any], ExitCode]:
     from embed_job.errors import ExitCode
-    from launcher.jobs import console_link, log_link
-    from launcher.submit import planned_request, submit
+    from launcher.job.submit import planned_request, submit
+    from launcher.watch.jobs import console_link, log_link
 
     done = submit(planned_request(plan), plan.names, folder=folder, clients=clients)
     facts = asdict(done) | {"console": console_link(done.arn), "status": "InProgress"}
@@ -163,8 +163,8 @@ def _submit(
 def _wait(
     plan: LaunchPlan, clients: Clients, facts: dict[str, Any]
 ) -> tuple[dict[str, Any], ExitCode]:
-    from launcher.follow import Follower
-    from launcher.wait import wait_for
+    from launcher.watch.follow import Follower
+    from launcher.watch.wait import wait_for
 
     follower = Follower(clients, tell, plan.spec, time.monotonic, time.sleep)
     ended = wait_for(facts["job"], follower, ask=_detach_or_stop)
@@ -179,7 +179,7 @@ def _end(
 ) -> tuple[dict[str, Any], ExitCode]:
     """After Completed: finalize where no host could, and say where the report is."""
     from embed_job.errors import ExitCode
-    from launcher.finalizing import finalize
+    from launcher.job.finalizing import finalize
 
     names = plan.names
     facts["report"] = f"{names.prefix}report.html"
@@ -199,8 +199,8 @@ def _run_here(
 ) -> tuple[dict[str, Any], ExitCode]:
     """The same request, carried out on this machine; returns when it has ended."""
     from embed_job.errors import ExitCode
+    from launcher.job.submit import bring_files, planned_request
     from launcher.local import submit_local
-    from launcher.submit import bring_files, planned_request
 
     request = planned_request(plan)
     bring_files(clients.store, plan.names, folder=folder)

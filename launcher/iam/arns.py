@@ -9,8 +9,8 @@ from typing import Any
 
 from embed_job.errors import SpecError
 from embed_job.spec import JobSpec
-from launcher.names import name_stem
-from launcher.request import compute_of
+from launcher.job.names import name_stem
+from launcher.job.request import compute_of
 
 REGION, ACCOUNT = "REGION", "ACCOUNT_ID"
 """What stands in a policy for what the spec does not say."""

@@ -7,7 +7,7 @@ from typing import Any
 from embed_job.commit.commits import PRIVATE
 from embed_job.spec import JobSpec
 from launcher.iam.arns import Arns, allow, document
-from launcher.request import compute_of
+from launcher.job.request import compute_of
 
 
 def execution_policy(spec: JobSpec, arns: Arns) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from launcher.local.service import LocalService
 from launcher.local.tail import Tail
 
 if TYPE_CHECKING:
-    from launcher.clients import Clients
+    from launcher.aws.clients import Clients
 
 __all__ = ["DEFAULT_IMAGE", "LOCAL_FOLDER", "Described", "RunnerKind", "submit_local"]
 

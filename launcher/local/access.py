@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import boto3
     from mypy_boto3_s3 import S3Client
 
-    from launcher.clients import Clients
+    from launcher.aws.clients import Clients
 
 
 def patient_s3(clients: Clients) -> S3Client:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from embed_job.spec.compute import ComputeSpec
-from launcher.problems import Known, Problem, error, warning
+from launcher.rules.problems import Known, Problem, error, warning
 
 ROLE = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/?[a-zA-Z_0-9+=,.@\-_/]+")
 ECR_IMAGE = re.compile(

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from embed_job.spec import JobSpec
 from embed_job.spec.compute import ComputeSpec
-from launcher.names import MAX_STEM, name_stem
-from launcher.problems import Problem, error, warning
-from launcher.request import RESERVED_ENVIRONMENT
+from launcher.job.names import MAX_STEM, name_stem
+from launcher.job.request import RESERVED_ENVIRONMENT
+from launcher.rules.problems import Problem, error, warning
 
 MAX_URI = 1024
 MAX_VALUE = 256

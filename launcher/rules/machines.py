@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from embed_job.spec import JobSpec
 from embed_job.spec.compute import ComputeSpec, InstancePreference
-from launcher.instances import Instance, instance
-from launcher.problems import Known, Problem, error, warning
-from launcher.sharing import Shares
+from launcher.planning.instances import Instance, instance
+from launcher.planning.sharing import Shares
+from launcher.rules.problems import Known, Problem, error, warning
 
 GB = 10**9
 UNEVEN = 1.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from embed_job.spec.compute import ComputeSpec
-from launcher.problems import Known, Problem, error, warning
+from launcher.rules.problems import Known, Problem, error, warning
 
 
 def money(compute: ComputeSpec, known: Known) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from embed_job.spec import JobSpec
 from embed_job.spec.compute import ComputeSpec
-from launcher.problems import Known, Problem, error, warning
+from launcher.rules.problems import Known, Problem, error, warning
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", re.DOTALL)
 _INPUT, _OUTPUT = "input.uri", "outputs.0.parquet.uri"

@@ -75,7 +75,7 @@ def test_another_protocol_is_one_clear_message(tmp_path: Path, protocol: int) ->
     box = Box(tmp_path, protocol=protocol)
     code, errors = box.run()
     assert code == ExitCode.IMAGE
-    assert errors.strip() == box.message
+    assert errors.strip() == box.message.strip()
     spoken = embed_job.fleet.PROTOCOL
     assert box.message.startswith(
         f"algo-1 8 IMAGE: the job's script speaks protocol {protocol}, the image {spoken}."

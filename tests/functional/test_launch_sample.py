@@ -13,9 +13,9 @@ import pytest
 from embed_job.errors import InputError
 from embed_job.spec import JobSpec
 from embed_job.storage.local import LocalStore
-from launcher.listing import list_objects
-from launcher.model import find_model
-from launcher.sample import MAX_FILES, PIECE_BYTES, Look, look_into
+from launcher.planning.listing import list_objects
+from launcher.planning.model import find_model
+from launcher.planning.sample import MAX_FILES, PIECE_BYTES, Look, look_into
 
 WORDS = "the quick brown fox jumps over lazy dogs while nine zebras vex them".split()  # noqa: SIM905
 
@@ -134,12 +134,12 @@ def test_planning_loads_no_model(source: Path, tmp_path: Path, tiny_bundle: Path
 
     write_jsonl(source / "a.jsonl", 60)
     code = (
-        "import sys; from pathlib import Path; import launcher.plan\n"
+        "import sys; from pathlib import Path; import launcher.planning.plan\n"
         "from embed_job.spec import JobSpec\n"
         "from embed_job.storage.local import LocalStore\n"
-        "from launcher.listing import list_objects\n"
-        "from launcher.model import find_model\n"
-        "from launcher.sample import look_into\n"
+        "from launcher.planning.listing import list_objects\n"
+        "from launcher.planning.model import find_model\n"
+        "from launcher.planning.sample import look_into\n"
         "spec = JobSpec.model_validate_json(sys.argv[1])\n"
         "facts = list_objects(LocalStore(), spec.input.uri, Path(sys.argv[2]))\n"
         "model, _ = find_model(spec)\n"

@@ -13,9 +13,9 @@ import boto3
 import pytest
 
 from embed_job.errors import ExitCode, UserError
-from launcher.clients import make_clients
-from launcher.follow import Follower
-from launcher.wait import Choice, wait_for
+from launcher.aws.clients import make_clients
+from launcher.watch.follow import Follower
+from launcher.watch.wait import Choice, wait_for
 
 
 @dataclass

@@ -16,9 +16,9 @@ from embed_job.fleet.listing import listing_of_order
 from embed_job.fleet.order import read_order
 from embed_job.source.listing import list_input
 from embed_job.spec import JobSpec
-from launcher.clients import make_clients
-from launcher.names import names_of
-from launcher.plan import LaunchPlan, make_launch_plan, write_order_files
+from launcher.aws.clients import make_clients
+from launcher.job.names import names_of
+from launcher.planning.plan import LaunchPlan, make_launch_plan, write_order_files
 
 ACCOUNT = "123456789012"
 IMAGE = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/embed-job@sha256:{'0' * 64}"

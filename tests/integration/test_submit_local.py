@@ -31,7 +31,9 @@ from embed_job.progress import SilentProgress
 from embed_job.run import run_job
 from embed_job.spec import JobSpec
 from embed_job.storage import store_for
-from launcher.clients import make_clients
+from launcher.aws.clients import make_clients
+from launcher.job.names import new_names
+from launcher.job.submit import bring_files
 from launcher.local.access import access_of, patient_s3
 from launcher.local.described import Described
 from launcher.local.docker import DockerRunner
@@ -39,9 +41,7 @@ from launcher.local.process import ProcessRunner
 from launcher.local.runner import Runner
 from launcher.local.service import LocalService, Pace
 from launcher.local.tail import Tail
-from launcher.names import new_names
-from launcher.plan import make_launch_plan, write_order_files
-from launcher.submit import bring_files
+from launcher.planning.plan import make_launch_plan, write_order_files
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE_URI = "123456789012.dkr.ecr.us-east-1.amazonaws.com/embed-job@sha256:" + "0" * 64

@@ -19,11 +19,11 @@ from botocore.validate import ParamValidator
 from embed_job.errors import UserError
 from embed_job.spec import JobSpec
 from embed_job.spec.file import load_spec
-from launcher.clients import Clients, make_clients
-from launcher.names import new_names
-from launcher.plan import LaunchPlan, make_launch_plan, write_order_files
-from launcher.sdk import create_by_sdk
-from launcher.submit import submit
+from launcher.aws.clients import Clients, make_clients
+from launcher.job.names import new_names
+from launcher.job.sdk import create_by_sdk
+from launcher.job.submit import submit
+from launcher.planning.plan import LaunchPlan, make_launch_plan, write_order_files
 
 VPC = "compute.network={subnets: [subnet-1, subnet-2], security_group_ids: [sg-1]}"
 SPECS = {

@@ -19,7 +19,8 @@ GRAPH_BYTES = 90 * 2**20
 def test_a_message_is_one_line_of_its_share(text: str, hosts: int, code: ExitCode) -> None:
     message = message_bytes(Outcome(code, text), host=f"algo-{hosts}", hosts=hosts)
     assert len(message) <= 1024 // hosts
-    assert message.decode("utf-8").isprintable()
+    assert message.decode("utf-8").removesuffix("\n").isprintable()
+    assert message.endswith(b"\n") == (hosts <= 32)
     assert f"algo-{hosts} {int(code)} ".encode().startswith(message[: len(f"algo-{hosts} ")])
     assert len(message) >= min(1024 // hosts, len(f"algo-{hosts} {int(code)}")) - 1
 
@@ -28,16 +29,17 @@ def test_a_message_is_one_line_of_its_share(text: str, hosts: int, code: ExitCod
 def test_a_cut_leaves_whole_characters_and_wastes_none(letters: str, hosts: int) -> None:
     message = message_bytes(Outcome(ExitCode.INPUT, letters), host="algo-1", hosts=hosts)
     whole = f"algo-1 3 INPUT: {letters}"
-    cut = message.decode("utf-8")
+    assert message.endswith(b"\n")
+    cut = message.decode("utf-8").removesuffix("\n")
     assert whole.startswith(cut)
-    assert len((cut + whole[len(cut)]).encode()) > 1024 // hosts
+    assert len((cut + whole[len(cut)]).encode()) > 1024 // hosts - 1
 
 
 def test_one_among_a_hundred_says_who_and_what() -> None:
     outcome = of_user_error(OutputError("/opt/ml", "the disk is full", "Free space."))
     assert message_bytes(outcome, host="algo-100", hosts=100) == b"algo-100 4"
     assert message_bytes(outcome, host="algo-1", hosts=1) == (
-        b"algo-1 4 OUTPUT: /opt/ml: the disk is full. Free space."
+        b"algo-1 4 OUTPUT: /opt/ml: the disk is full. Free space.\n"
     )
 
 
@@ -60,7 +62,8 @@ def test_a_bug_tells_its_type_and_not_its_text() -> None:
 )
 def test_credentials_are_masked(text: str, kept: str) -> None:
     assert without_secrets(text) == kept
-    assert message_bytes(Outcome(ExitCode.INPUT, text), host="a", hosts=1).endswith(kept.encode())
+    message = message_bytes(Outcome(ExitCode.INPUT, text), host="a", hosts=1)
+    assert message.endswith(f"{kept}\n".encode())
 
 
 @pytest.mark.parametrize(

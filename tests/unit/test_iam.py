@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from embed_job.errors import SpecError
 from embed_job.spec import JobSpec
 from embed_job.spec.file import load_spec, parse_spec
-from launcher.errors import explain, is_denied, is_passing
+from launcher.aws.errors import explain, is_denied, is_passing
 from launcher.iam import make_policies
 
 ROOT = Path(__file__).resolve().parents[2]

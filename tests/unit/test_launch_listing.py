@@ -20,8 +20,8 @@ from embed_job.source.plan import plan_splits
 from embed_job.spec import InputSpec
 from embed_job.storage import Store
 from embed_job.storage.s3 import S3Store
-from launcher.listing import KINDS, ListingFacts, code_of, is_hidden, list_objects
-from launcher.sharing import cut, simulate
+from launcher.planning.listing import KINDS, ListingFacts, code_of, is_hidden, list_objects
+from launcher.planning.sharing import cut, simulate
 
 MIB = 1 << 20
 Objects = list[tuple[str, int]]

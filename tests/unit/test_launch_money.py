@@ -13,9 +13,9 @@ from botocore.stub import Stubber
 from embed_job.errors import InputError
 from embed_job.report.model import Report
 from embed_job.spec import JobSpec
-from launcher.instances import instance
-from launcher.prices import Price, find_price, hourly_prices
-from launcher.rates import find_rate, read_report
+from launcher.planning.instances import instance
+from launcher.planning.prices import Price, find_price, hourly_prices
+from launcher.planning.rates import find_rate, read_report
 
 
 def make_spec(**compute: Any) -> JobSpec:

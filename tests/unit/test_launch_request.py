@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from embed_job.errors import SpecError
 from embed_job.spec import JobSpec
-from launcher.names import is_job_of, name_stem, names_of, new_names
-from launcher.request import build_request, channels_of
-from launcher.validate import Known, errors_of, find_problems
+from launcher.job.names import is_job_of, name_stem, names_of, new_names
+from launcher.job.request import build_request, channels_of
+from launcher.rules.validate import Known, errors_of, find_problems
 
 ROLE = "arn:aws:iam::123456789012:role/embed-job"
 IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/embed-job@sha256:{'0' * 64}"

@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from embed_job.spec import JobSpec
-from launcher.listing import ListingFacts
-from launcher.problems import Known, Outlook, Problem
-from launcher.sharing import Shares
-from launcher.validate import find_problems
+from launcher.planning.listing import ListingFacts
+from launcher.planning.sharing import Shares
+from launcher.rules.problems import Known, Outlook, Problem
+from launcher.rules.validate import find_problems
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/embed-job"

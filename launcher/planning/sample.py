@@ -18,7 +18,7 @@ from embed_job.source.parquet_rows import open_parquet
 from embed_job.source.reader import SplitReader
 from embed_job.spec import JobSpec
 from embed_job.storage import ByteStream, Store
-from launcher.listing import ListingFacts, name_of_kind
+from launcher.planning.listing import ListingFacts, name_of_kind
 
 if TYPE_CHECKING:
     from embed_job.chunk.chunker import Chunker

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embed_job.errors import UserError
-from launcher.errors import explained
-from launcher.jobs import JobState, describe_job, latest_job
+from launcher.aws.errors import explained
+from launcher.watch.jobs import JobState, describe_job, latest_job
 
 if TYPE_CHECKING:
     from embed_job.spec import JobSpec
-    from launcher.clients import Clients
+    from launcher.aws.clients import Clients
 
 _SPEC_ENDINGS = {".yaml", ".yml"}
 
@@ -38,7 +38,7 @@ def find_target(
 
     region: over the spec's. Raises UserError where there is no such job, or AWS does not say.
     """
-    from launcher.clients import make_clients
+    from launcher.aws.clients import make_clients
 
     spec = _spec(text, overrides)
     wanted = region or (spec.compute.region if spec and spec.compute else None)

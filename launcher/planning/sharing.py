@@ -17,7 +17,7 @@ from embed_job.fleet.shares import lpt_shares
 from embed_job.source import Compression, Format
 from embed_job.source.bundles import BUNDLE_CUTS, MANY_FILES, SMALL_FILE_BYTES
 from embed_job.source.sizes import MAX_SPLIT_BYTES, MIB, MIN_SPLIT_BYTES, SPLITS_PER_SMALL_FILE
-from launcher.listing import KINDS
+from launcher.planning.listing import KINDS
 
 Way = Literal["sharded_by_s3_key", "balanced"]
 Sizes = npt.NDArray[np.int64]

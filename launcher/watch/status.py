@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from launcher.clients import Clients
-from launcher.jobs import JobState, console_link
-from launcher.progress import JobProgress, ProgressReader
+from launcher.aws.clients import Clients
+from launcher.watch.jobs import JobState, console_link
+from launcher.watch.progress import JobProgress, ProgressReader
 
 
 @dataclass(frozen=True, slots=True)

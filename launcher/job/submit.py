@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from embed_job.errors import OutputError, SpecError, UserError
 from embed_job.fleet.order import LISTING_FILE, ORDER_FILE
 from embed_job.storage import Store
-from launcher.clients import Clients
-from launcher.jobs import running_jobs
-from launcher.names import JobNames
-from launcher.request import SCRIPT, compute_of
-from launcher.sdk import create_by_sdk
+from launcher.aws.clients import Clients
+from launcher.job.names import JobNames
+from launcher.job.request import SCRIPT, compute_of
+from launcher.job.sdk import create_by_sdk
+from launcher.watch.jobs import running_jobs
 
 if TYPE_CHECKING:
-    from launcher.choices import Choice
-    from launcher.plan import LaunchPlan
+    from launcher.planning.choices import Choice
+    from launcher.planning.plan import LaunchPlan
 
 
 @dataclass(frozen=True, slots=True)

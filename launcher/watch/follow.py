@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from embed_job.errors import UserError
 from embed_job.spec import JobSpec
-from launcher.clients import Clients
-from launcher.errors import AWS_ERRORS, explain, is_denied, is_passing
-from launcher.jobs import JobState, describe_job
-from launcher.logs import JobLogs
-from launcher.progress import ProgressReader
+from launcher.aws.clients import Clients
+from launcher.aws.errors import AWS_ERRORS, explain, is_denied, is_passing
+from launcher.watch.jobs import JobState, describe_job
+from launcher.watch.logs import JobLogs
+from launcher.watch.progress import ProgressReader
 
 Tell = Callable[[str], None]
 """Takes one line for whoever watches."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from launcher.listing import ListingFacts
-from launcher.sharing import Shares
+from launcher.planning.listing import ListingFacts
+from launcher.planning.sharing import Shares
 
 Severity = Literal["error", "warning"]
 

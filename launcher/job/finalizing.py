@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embed_job.errors import InputError
 from embed_job.fleet.order import LISTING_FILE, ORDER_FILE, JobOrder, read_order
 from embed_job.storage import Store, join
-from launcher.jobs import JobState, output_of
+from launcher.watch.jobs import JobState, output_of
 
 if TYPE_CHECKING:
     from embed_job.commit.finalize import Verdict

@@ -12,12 +12,12 @@ from botocore.exceptions import ClientError
 from embed_job.errors import InputError, UserError
 from embed_job.spec import JobSpec
 from embed_job.storage.retry import code_of
+from launcher.aws.clients import Clients
+from launcher.aws.errors import AWS_ERRORS, explain, is_denied
 from launcher.checks import Check, missing, ok, unknown
-from launcher.clients import Clients
-from launcher.errors import AWS_ERRORS, explain, is_denied
 from launcher.iam import Arns, arns_of, make_policies
 from launcher.iam.arns import IMAGE, ROLE
-from launcher.request import compute_of
+from launcher.job.request import compute_of
 
 _SIMULATED = ("ReadInput", "ReadOutput", "ReadCommitted", "WriteOutput", "PullImage")
 """Statements of the execution role that hold without a condition, so that they can be simulated."""

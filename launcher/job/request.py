@@ -10,7 +10,7 @@ from embed_job.errors import SpecError
 from embed_job.spec import JobSpec
 from embed_job.spec.compute import ComputeSpec
 from embed_job.storage import join
-from launcher.names import JobNames
+from launcher.job.names import JobNames
 
 __all__ = ["Channels", "JobNames", "build_request", "channels_of", "compute_of"]
 

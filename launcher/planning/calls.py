@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from embed_job.commit.commits import PRIVATE
 from embed_job.fleet.order import LISTING_FILE, ORDER_FILE
 from embed_job.spec import JobSpec
-from launcher.listing import ListingFacts
-from launcher.request import SCRIPT, JobNames, compute_of, folder_uri
+from launcher.job.request import SCRIPT, JobNames, compute_of, folder_uri
+from launcher.planning.listing import ListingFacts
 
 PAGE = 1000
 

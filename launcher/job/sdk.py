@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from embed_job.errors import UserError
-from launcher.request import CODE
+from launcher.job.request import CODE
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
-    from launcher.clients import Clients
+    from launcher.aws.clients import Clients
 
 SDK_CONFIG: dict[str, Any] = {
     "SchemaVersion": "1.0",

@@ -9,12 +9,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from embed_job.errors import SpecError, UserError
 from embed_job.spec import JobSpec
-from launcher.beside import committed_splits, siblings_of, whose_output
-from launcher.clients import Clients
-from launcher.listing import ListingFacts, list_objects
-from launcher.model import ModelFacts, find_model
-from launcher.problems import Problem
-from launcher.sample import Look, look_into
+from launcher.aws.clients import Clients
+from launcher.planning.listing import ListingFacts, list_objects
+from launcher.planning.model import ModelFacts, find_model
+from launcher.planning.sample import Look, look_into
+from launcher.planning.surroundings import committed_splits, siblings_of, whose_output
+from launcher.rules.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from embed_job.spec import JobSpec
-from launcher.problems import Known, Problem
-from launcher.request import compute_of
+from launcher.job.request import compute_of
 from launcher.rules.access import access
 from launcher.rules.limits import limits
 from launcher.rules.machines import machines
 from launcher.rules.money import money
 from launcher.rules.places import places
+from launcher.rules.problems import Known, Problem
 
 __all__ = ["Known", "Problem", "errors_of", "find_problems"]
 

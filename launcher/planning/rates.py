@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from embed_job.errors import InputError
 from embed_job.report.model import Report
 from embed_job.spec import JobSpec
-from launcher.instances import instance
+from launcher.planning.instances import instance
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from embed_job.report.model import Report
 from embed_job.spec import JobSpec
 from embed_job.spec.compute import InstancePreference
-from launcher.listing import ListingFacts
-from launcher.prices import Price, find_price
-from launcher.rates import Rate, find_rate, vcpus_of
-from launcher.request import compute_of
+from launcher.job.request import compute_of
+from launcher.planning.listing import ListingFacts
+from launcher.planning.prices import Price, find_price
+from launcher.planning.rates import Rate, find_rate, vcpus_of
+from launcher.planning.sharing import Shares, Way, cut, simulate
 from launcher.rules.machines import choices
-from launcher.sharing import Shares, Way, cut, simulate
 
 if TYPE_CHECKING:
     from mypy_boto3_pricing import PricingClient

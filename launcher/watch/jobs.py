@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from embed_job.commit.commits import PRIVATE
 from embed_job.errors import UserError
-from launcher.names import is_job_of, name_stem
-from launcher.request import JOB, VECTORS
+from launcher.job.names import is_job_of, name_stem
+from launcher.job.request import JOB, VECTORS
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

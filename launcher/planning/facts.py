@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from launcher.choices import Choice
-from launcher.listing import ListingFacts
-from launcher.plan import LaunchPlan
+from launcher.planning.choices import Choice
+from launcher.planning.listing import ListingFacts
+from launcher.planning.plan import LaunchPlan
 
 
 def plan_facts(plan: LaunchPlan) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from embed_job.excerpt import excerpt
-from launcher.choices import Choice
-from launcher.listing import ListingFacts
-from launcher.plan import LaunchPlan
-from launcher.problems import Problem
-from launcher.sample import Contents
-from launcher.sharing import Shares
+from launcher.planning.choices import Choice
+from launcher.planning.listing import ListingFacts
+from launcher.planning.plan import LaunchPlan
+from launcher.planning.sample import Contents
+from launcher.planning.sharing import Shares
+from launcher.rules.problems import Problem
 
 UNKNOWN = "unknown"
 WIDTH = 100

@@ -11,18 +11,18 @@ from embed_job.fleet.order import JobOrder
 from embed_job.report.model import Report
 from embed_job.source.metadata import ConcreteType
 from embed_job.spec import JobSpec
-from launcher.calls import AwsCall, calls_of
-from launcher.choices import Choice, Market, simulate_ways, weigh_choices
-from launcher.clients import Clients
-from launcher.gather import Gathered, account_of, gather
-from launcher.listing import ListingFacts
-from launcher.model import ModelFacts
-from launcher.order import make_order, write_order
-from launcher.problems import Known, Outlook, Problem
-from launcher.request import JobNames, build_request, channels_of, compute_of
-from launcher.sample import Contents
-from launcher.sharing import Shares
-from launcher.validate import errors_of, find_problems
+from launcher.aws.clients import Clients
+from launcher.job.order import make_order, write_order
+from launcher.job.request import JobNames, build_request, channels_of, compute_of
+from launcher.planning.calls import AwsCall, calls_of
+from launcher.planning.choices import Choice, Market, simulate_ways, weigh_choices
+from launcher.planning.gather import Gathered, account_of, gather
+from launcher.planning.listing import ListingFacts
+from launcher.planning.model import ModelFacts
+from launcher.planning.sample import Contents
+from launcher.planning.sharing import Shares
+from launcher.rules.problems import Known, Outlook, Problem
+from launcher.rules.validate import errors_of, find_problems
 
 On = Literal["sagemaker", "local"]
 LOCAL_IMAGE, LOCAL_ROLE = "embed-job:cpu", "arn:aws:iam::000000000000:role/local"

@@ -8,10 +8,10 @@ from typing import Literal
 
 from embed_job.errors import ExitCode
 from embed_job.spec import JobSpec
-from launcher.clients import Clients
-from launcher.errors import explained
-from launcher.follow import Follower, Tell, tail_of
-from launcher.jobs import JobState
+from launcher.aws.clients import Clients
+from launcher.aws.errors import explained
+from launcher.watch.follow import Follower, Tell, tail_of
+from launcher.watch.jobs import JobState
 
 Choice = Literal["detach", "stop"]
 

@@ -15,7 +15,7 @@ MAX_IGNORED_NAMES = 1000
 
 
 class Listed(Protocol):
-    """What an order says of a listing; :class:`launcher.listing.ListingFacts` is one."""
+    """What an order says of a listing; :class:`launcher.planning.listing.ListingFacts` is one."""
 
     @property
     def files(self) -> int: ...
@@ -58,7 +58,7 @@ def make_order(
 
 
 def write_order(folder: Path, order: JobOrder) -> Path:
-    """Write order.json into a folder, which is where :func:`launcher.listing.list_input` has
+    """Write order.json into the folder where :func:`launcher.planning.listing.list_objects` has
     written listing.parquet; the file's path."""
     path = folder / ORDER_FILE
     path.write_text(order.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""A job as SageMaker gets it: its names, its files, its request, how it is sent and ended."""

@@ -1,0 +1,1 @@
+"""What a job would do, take and cost: its input listed and sampled, its machines, its prices."""
