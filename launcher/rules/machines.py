@@ -14,6 +14,8 @@ GB = 10**9
 UNEVEN = 1.5
 SMALL_BYTES = 10**9
 """Below, nobody waits long for an uneven share."""
+MANY_SPLITS = 100_000
+SMALL_SPLIT_BYTES = 1 << 20
 SPOOL_GB = 5
 """Unfinished Parquet files of all workers of a host, before they are uploaded."""
 
@@ -39,6 +41,7 @@ def machines(spec: JobSpec, compute: ComputeSpec, known: Known) -> Iterator[Prob
         found = instance(choice.instance_type)
         yield from _type(spec, compute, found, f"{at}instance_type")
         yield from _count(compute, choice, known, f"{at}instance_count")
+    yield from _storm(spec, known)
     widest = max(known.shares.values(), key=lambda shares: shares.copied_bytes, default=None)
     if widest is not None:
         yield from _room(compute, known, widest)
@@ -103,6 +106,17 @@ def _uneven(compute: ComputeSpec, shares: Shares) -> Problem:
     balanced = "Consider sharing: balanced, which shares out parts of objects."
     sharded = compute.sharing == "sharded_by_s3_key"
     return warning("compute.sharing", what, balanced if sharded else "Use fewer instances.")
+
+
+def _storm(spec: JobSpec, known: Known) -> Iterator[Problem]:
+    """Each split leaves a Parquet file, its ids and its manifest."""
+    shares = next(iter(known.shares.values()), None)
+    if shares is None or known.listing is None or spec.input.split_mib is not None:
+        return
+    splits = shares.hosts * sum(shares.splits) // 2
+    if splits > MANY_SPLITS and known.listing.bytes < splits * SMALL_SPLIT_BYTES:
+        what = f"is unset, and about {splits:,} small splits leave as many small Parquet files"
+        yield warning("input.split_mib", what, "Set 16: fewer and larger ones, the same vectors.")
 
 
 def _room(compute: ComputeSpec, known: Known, widest: Shares) -> Iterator[Problem]:

@@ -289,6 +289,16 @@ DOUBTFUL: dict[str, tuple[JobSpec, Known, str, str]] = {
         "compute.instance_count",
         "2 of 4",
     ),
+    "a storm of small files": (
+        make_spec(),
+        replace(
+            KNOWN,
+            listing=listing(100_000, size=100_000),
+            shares=shares(splits=(150_000, 150_000), copied_bytes=0),
+        ),
+        "input.split_mib",
+        "150,000 small splits",
+    ),
     "an uneven share": (
         make_spec(instance_count=4),
         replace(KNOWN, listing=listing(), shares=shares(4, makespan=2.5, copied_bytes=0)),

@@ -23,9 +23,10 @@ BUNDLE_CUTS = 4
 """Bundles end by a file's hash every 1/BUNDLE_CUTS of a split's size on average; one in e^4 grows
 to the full size and is cut there."""
 
-SMALL_FILE_BYTES = 256 << 10
-"""A JSONL, CSV or TSV file under this size may go into a bundle: it has some hundred documents,
-and a worker takes seconds for it. Text files, of one document each, go whatever their size."""
+SMALL_FILE_BYTES = 1 << 20
+"""A JSONL, CSV or TSV file under this size may go into a bundle: it has a thousand documents or so,
+and a core takes two minutes for it at most. Text files, of one document each, go whatever their
+size."""
 
 MANY_FILES = 64
 """Of fewer small files, each makes splits and parts of its own, as a large one does: there is no
