@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
+from itertools import chain, groupby, islice
 
 import numpy as np
 
@@ -46,8 +46,10 @@ def reject(document: Document, exclusion: Exclusion) -> Rejection:
 class Admission:
     """One pass over a split's records.
 
-    policy: the spec's on_duplicate_id. read: makes a fresh pass over the same records (needed
-    twice for last_wins). exclude: ordinal to why. refuse is told every rejection.
+    policy: the spec's on_duplicate_id, for repeats within one file of the split: those between
+    files are told when the job ends, whether the files share a split or not. read: makes a fresh
+    pass over the same records (needed twice for last_wins). exclude: ordinal to why. refuse is
+    told every rejection.
     """
 
     policy: str
@@ -57,6 +59,7 @@ class Admission:
     tally: Tally
     watch: Stopwatch
     seen: SeenIds
+    _file: str | None = field(default=None, init=False)
 
     def documents(self) -> Iterator[Document]:
         """The documents to embed, in order; every other record is counted."""
@@ -72,17 +75,18 @@ class Admission:
 
     def _superseded(self) -> frozenset[int]:
         with self.watch("read"):
-            ordinals: list[int] = []
-            hashes: list[Hashes] = []
-            records = iter(self.read())
-            while block := _block(records):
-                found = [r for r in block if self._is_candidate(r)]
-                ordinals += [document.ordinal for document in found]
-                hashes.append(hash_ids(r.doc_id for r in found if isinstance(r, Document)))
-            if not hashes:
-                return frozenset()
-            lost = superseded(np.concatenate(hashes))
-            return frozenset(np.asarray(ordinals)[lost].tolist())
+            files = groupby(self.read(), key=_file_of)
+            return frozenset(chain.from_iterable(self._superseded_in(file) for _, file in files))
+
+    def _superseded_in(self, records: Iterator[Document | Rejection]) -> list[int]:
+        ordinals: list[int] = []
+        hashes: list[Hashes] = []
+        while block := _block(records):
+            found = [r for r in block if self._is_candidate(r)]
+            ordinals += [document.ordinal for document in found]
+            hashes.append(hash_ids(r.doc_id for r in found if isinstance(r, Document)))
+        lost = superseded(np.concatenate(hashes))
+        return [ordinal for ordinal, gone in zip(ordinals, lost.tolist(), strict=True) if gone]
 
     def _is_candidate(self, record: Document | Rejection) -> bool:
         return isinstance(record, Document) and record.ordinal not in self.exclude
@@ -99,6 +103,15 @@ class Admission:
                 self.tally.documents_skipped += 1
             else:
                 candidates.append(record)
+        admitted: list[Document] = []
+        for file, documents in groupby(candidates, key=_file_of):
+            if file != self._file:
+                self._file = file
+                self.seen.begin_file()
+            admitted += self._distinct(list(documents))
+        return admitted
+
+    def _distinct(self, candidates: list[Document]) -> list[Document]:
         repeated = self.seen.add(hash_ids(document.doc_id for document in candidates))
         if not repeated.any():
             return candidates
@@ -111,13 +124,17 @@ class Admission:
     def _settle(self, document: Document) -> Document | None:
         """A document whose id was seen before: renamed, or refused."""
         if self.policy != "suffix":
-            detail = "the split holds an earlier document of this id"
+            detail = "the file holds an earlier document of this id"
             self.refuse(reject(document, Exclusion(Reason.DUPLICATE_ID, Stage.READ, detail)))
             return None
         number = 2
         while self.seen.add(hash_ids([f"{document.doc_id}~{number}"]))[0]:
             number += 1
         return document._replace(doc_id=f"{document.doc_id}~{number}")
+
+
+def _file_of(record: Document | Rejection) -> str:
+    return record.key
 
 
 def _block(records: Iterator[Document | Rejection]) -> list[Document | Rejection]:

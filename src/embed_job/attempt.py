@@ -13,7 +13,7 @@ import numpy.typing as npt
 from embed_job.admit import Exclusion, reject
 from embed_job.commit.commits import PRIVATE
 from embed_job.commit.dead_letters import DeadLetters
-from embed_job.ids import SeenIds, hash_ids
+from embed_job.ids import SeenIds, hash_ids, without
 from embed_job.machine import peak_rss_bytes
 from embed_job.manifest import SplitManifest, SplitSource
 from embed_job.progress.meter import ProgressUpdate
@@ -200,7 +200,7 @@ class Attempt:
     def _upload_ids(self, name: str) -> str | None:
         hashes = self.seen.sorted()
         if self._late:
-            hashes = np.setdiff1d(hashes, hash_ids(self._late), assume_unique=True)
+            hashes = without(hashes, hash_ids(self._late))
         if not len(hashes):
             return None
         path = self._tools.spool / f"{self.stem}.npy"

@@ -1,4 +1,4 @@
-"""Which ids a split has seen: 8 bytes an id, whatever its length.
+"""Which ids a split has seen, file by file: 8 bytes an id, whatever its length.
 
 Ids are compared by 64-bit hashes. Two of 100,000 ids of a split collide with a probability of
 3e-10; across splits a collision is only a candidate, settled by the ids themselves.
@@ -6,6 +6,7 @@ Ids are compared by 64-bit hashes. Two of 100,000 ids of a split collide with a 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -24,10 +25,14 @@ def hash_ids(doc_ids: Iterable[str]) -> Hashes:
 
 
 class SeenIds:
-    """A growing set of hashes, kept as few sorted arrays (each at least twice the next)."""
+    """A growing set of hashes, kept as few sorted arrays (each at least twice the next).
+
+    Where another file begins, the set begins anew; what the files before held is kept aside.
+    """
 
     def __init__(self) -> None:
         self._levels: list[Hashes] = []
+        self._before = array("Q")
 
     def add(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Take a block; True where a hash was seen before, in this block or an earlier one."""
@@ -47,9 +52,25 @@ class SeenIds:
         if len(new):
             self._levels.append(new)
 
+    def begin_file(self) -> None:
+        """From here on nothing counts as seen before."""
+        for level in self._levels:
+            self._before.frombytes(level.tobytes())
+        self._levels = []
+
     def sorted(self) -> Hashes:
-        """Every hash once, ascending."""
-        return np.sort(np.concatenate([np.empty(0, np.uint64), *self._levels]))
+        """Every hash once for each file that holds it, ascending."""
+        before = np.array(self._before, dtype=np.uint64)
+        return np.sort(np.concatenate([before, *self._levels]))
+
+
+def without(hashes: Hashes, refused: Hashes) -> Hashes:
+    """Ascending hashes less the refused ones, which are all among them: each as often as it is
+    refused."""
+    distinct, counts = np.unique(refused, return_counts=True)
+    first = np.searchsorted(hashes, distinct)
+    gone = [np.arange(at, at + count) for at, count in zip(first, counts, strict=True)]
+    return np.delete(hashes, np.concatenate([np.empty(0, np.intp), *gone]))
 
 
 def superseded(hashes: Hashes) -> npt.NDArray[np.bool_]:

@@ -164,7 +164,7 @@ class SplitManifest(Record):
 class JobManifest(Record):
     """The commit of a whole job: the splits that count, written last.
 
-    duplicates_across_splits: how many ids occur in more than one split.
+    duplicates_across_splits: how many ids occur in more than one file or split.
     """
 
     format_version: int = FORMAT_VERSION

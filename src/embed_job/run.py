@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from embed_job.commit.finalize import Verdict, finalize
+from embed_job.commit.finalize import Verdict, finalize, judge, whole_of
 from embed_job.dataset import open_dataset
 from embed_job.dataset.search import neighbour_examples
 from embed_job.embedding import Work, cases_of, embed_supply, outlook_of, worker_count
@@ -63,20 +63,32 @@ def _run_job(
     plan = make_plan(spec)
     with StopSignals() as stop:
         work = embed_all(plan, progress, stop)
-        live = plan.commits.committed(plan.dataset.fingerprint)
-        manifests = [live[split] for split in plan.planned if split in live]
+        manifests, verdict = _end(plan)
+        report = build_report(_facts(plan, work, manifests, verdict, started_at, sample))
+        write_report(report, report_dir)
+    return RunResult(report, _exit_code(report, stop, work))
+
+
+def _end(plan: Plan) -> tuple[list[SplitManifest], Verdict]:
+    """Commit the job where all of it is there. The manifests that count, in the input's order."""
+    committed = plan.commits.committed(plan.dataset.fingerprint)
+    counted = {split: committed[split] for split in plan.planned if split in committed}
+    live, problems = whole_of(plan.commits, counted, remove=True)
+    if problems:
+        verdict = judge(
+            plan.target, plan.commits, plan.spec, planned=plan.planned, live=live, problems=problems
+        )
+    else:
         verdict = finalize(
             plan.target,
             plan.commits,
-            spec,
+            plan.spec,
             fingerprint=plan.dataset.fingerprint,
             planned=plan.planned,
             live=live,
             now=time.time(),
         )
-        report = build_report(_facts(plan, work, manifests, verdict, started_at, sample))
-        write_report(report, report_dir)
-    return RunResult(report, _exit_code(report, stop, work))
+    return list(live.values()), verdict
 
 
 def _exit_code(report: Report, stop: StopSignals, work: Work) -> ExitCode:

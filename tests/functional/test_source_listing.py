@@ -139,7 +139,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     class Locked(LocalStore):
-        def open_range(self, key: str, *_: object) -> ByteStream:
+        def open_range(self, key: str, *_: object, **__: object) -> ByteStream:
             raise PermissionError(13, "Permission denied", key)
 
     write(tmp_path, "a.jsonl")

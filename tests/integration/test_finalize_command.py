@@ -74,3 +74,16 @@ def test_an_uploaded_output_is_committed_from_here(
     again = json.loads(out)
     assert again["ok"]
     assert again["documents"]["written"] == 100
+
+
+def test_nothing_is_ended_while_a_job_of_the_spec_runs(
+    aws: Any, s3_bucket: str, cloud_spec: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
+    assert run_program(app, ["submit", str(cloud_spec), "--yes", "--json"], name="embed-job") == 0
+    job = json.loads(capfd.readouterr().out)["job"]
+    aws.jobs[job] = ["InProgress"] * 10
+    assert run_program(app, ["finalize", job], name="embed-job") != 0
+    assert f"{job} is running" in capfd.readouterr().err
+    written = boto3.client("s3").list_objects_v2(Bucket=s3_bucket, Prefix="out/")["Contents"]
+    assert all("/input/" in found["Key"] or "/code/" in found["Key"] for found in written)

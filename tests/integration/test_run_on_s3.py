@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -13,8 +14,12 @@ from embed_job.dataset.verify import verify_output
 from embed_job.errors import ExitCode, InputError
 from embed_job.progress import choose_progress
 from embed_job.run import RunResult, run_job
+from embed_job.source import Split
+from embed_job.source.listing import list_input
+from embed_job.source.plan import plan_splits
+from embed_job.source.reader import SplitReader
 from embed_job.spec import ExecutionSpec, InputSpec, JobSpec, ModelSpec, Output, ParquetOutput
-from embed_job.storage import store_for
+from embed_job.storage import Store, store_for
 
 
 @pytest.fixture
@@ -41,6 +46,11 @@ def run(spec: JobSpec, report: Path) -> RunResult:
     return run_job(spec, progress=choose_progress(sys.stderr, quiet=True), report_dir=report)
 
 
+def read_all(store: Store, splits: list[Split], spec: InputSpec) -> None:
+    for split in splits:
+        list(SplitReader(store, split, spec, {}))
+
+
 def test_a_run_and_a_second_that_finds_its_work_done(spec: JobSpec, tmp_path: Path) -> None:
     uri = spec.parquet.uri
     store = store_for(uri)
@@ -65,3 +75,22 @@ def test_an_input_that_is_not_there(spec: JobSpec, tmp_path: Path) -> None:
     missing = spec.input.model_copy(update={"uri": f"{spec.input.uri}-not"})
     with pytest.raises(InputError, match="in-not"):
         run(spec.model_copy(update={"input": missing}), tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["txt", "txt.gz", "jsonl", "csv"])
+def test_an_object_replaced_by_one_of_its_size_stops_the_run(s3_bucket: str, ending: str) -> None:
+    def content(word: bytes) -> bytes:
+        data = {"jsonl": b'{"id": "a", "text": "%s"}\n', "csv": b"id,text\na,%s\n"}.get(
+            ending, b"the text %s"
+        )
+        return gzip.compress(data % word, mtime=0) if ending.endswith("gz") else data % word
+
+    uri = f"s3://{s3_bucket}/replaced/{ending}/"
+    store, spec = store_for(uri), InputSpec(uri=uri)
+    for name in "ab":
+        store.replace(f"{uri}{name}.{ending}", content(b"one"))
+    splits = plan_splits(store, list_input(store, uri).files, spec)
+    assert len(content(b"one")) == len(content(b"two"))
+    store.replace(f"{uri}b.{ending}", content(b"two"))
+    with pytest.raises(InputError, match="changed while the run was reading it"):
+        read_all(store, splits, spec)

@@ -209,14 +209,25 @@ class TestStreams:
         stream = store.open_range(f"{root}/a")
         stream.read(10)
         store.replace(f"{root}/a", b"b" * 9 * MIB)
-        with pytest.raises(InputError, match="changed while being read"):
+        with pytest.raises(InputError, match="changed while the run was reading it"):
             stream.read()
+
+    @pytest.mark.parametrize("now", [b"after", b""])
+    def test_a_change_since_it_was_listed(self, store: S3Store, root: str, now: bytes) -> None:
+        store.replace(f"{root}/a", b"before")
+        [listed] = store.list(f"{root}/a")
+        assert store.open_range(f"{root}/a", etag=listed.etag).read() == b"before"
+        assert store.open_seekable(f"{root}/a", etag=listed.etag).read() == b"before"
+        store.replace(f"{root}/a", now)
+        for read in (store.open_range, store.open_seekable):
+            with pytest.raises(InputError, match="changed while the run was reading it"):
+                read(f"{root}/a", etag=listed.etag)
 
     def test_a_file_that_goes_away_while_reading(self, store: S3Store, root: str) -> None:
         store.replace(f"{root}/a", b"a")
         stream = store.open_range(f"{root}/a")
         store.delete(f"{root}/a")
-        with pytest.raises(InputError, match="changed while being read"):
+        with pytest.raises(InputError, match="changed while the run was reading it"):
             stream.read(1)
 
 

@@ -105,3 +105,13 @@ def test_hosts_that_race_and_die_leave_nothing_undone(
                 committed.add(claim.split)
                 board.settle(claim.split, took_s=1.0)
     assert committed == splits.keys()
+
+
+def test_a_split_of_no_bytes_is_relieved_too() -> None:
+    board = Board({"a": 10, "empty": 0}, rank=0, hosts=2)
+    own = board.own()
+    assert own is not None
+    board.won(own)
+    left = board.own() or board.relief()
+    assert left is not None
+    assert {own.split, left.split} == {"a", "empty"}

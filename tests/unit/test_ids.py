@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embed_job.ids import SeenIds, hash_ids, superseded
+from embed_job.ids import SeenIds, hash_ids, superseded, without
 
 blocks = st.lists(st.lists(st.integers(0, 30), max_size=20), max_size=12)
 
@@ -35,3 +35,25 @@ def test_equal_ids_have_equal_hashes_and_others_do_not() -> None:
     assert hashes[0] == hashes[2]
     assert len(set(hashes.tolist())) == 4
     assert hash_ids([]).tolist() == []
+
+
+@given(blocks)
+def test_each_file_begins_anew_and_what_it_held_is_kept(numbers: list[list[int]]) -> None:
+    seen, kept = SeenIds(), list[int]()
+    for block in numbers:
+        seen.begin_file()
+        hashes = np.array(block, dtype=np.uint64)
+        assert seen.add(hashes).sum() == len(block) - len(set(block))
+        kept += set(block)
+    assert seen.sorted().tolist() == sorted(kept)
+
+
+@given(st.lists(st.integers(0, 8), max_size=20), st.data())
+def test_a_refused_id_goes_once_for_each_refusal(numbers: list[int], data: st.DataObject) -> None:
+    left = sorted(numbers)
+    chosen = data.draw(st.lists(st.sampled_from(left), max_size=len(left))) if left else []
+    refused = [n for at, n in enumerate(chosen) if chosen[:at].count(n) < left.count(n)]
+    hashes = np.array(left, dtype=np.uint64)
+    for number in refused:
+        left.remove(number)
+    assert without(hashes, np.array(refused, dtype=np.uint64)).tolist() == left

@@ -36,7 +36,10 @@ class MemoryStore(LocalStore):
     def stat(self, key: str) -> StoredFile:
         return StoredFile(key, len(self.data), None)
 
-    def open_range(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
+    def open_range(
+        self, key: str, start: int = 0, end: int | None = None, *, etag: str | None = None
+    ) -> BinaryIO:
+        assert etag is None
         assert key == KEY
         return io.BytesIO(self.data[start:end])
 

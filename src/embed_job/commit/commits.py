@@ -11,7 +11,7 @@ import pydantic
 
 from embed_job.errors import OutputError
 from embed_job.manifest import DatasetDescriptor, JobManifest, Record, SplitManifest
-from embed_job.storage import Store, join
+from embed_job.storage import Store, StoredFile, join
 from embed_job.storage.local import LocalStore
 
 PRIVATE = "_embed_job"
@@ -128,6 +128,35 @@ class Commits:
         """Commit the whole job; from here on, the splits that it names are those that count."""
         self._store.replace(self.key("job.json"), encode_record(manifest))
 
+    def incomplete(self, manifests: Iterable[SplitManifest]) -> dict[str, str]:
+        """Splits of which a file is not there as their manifest names it: split to what is wrong.
+
+        Lists the folder once. Manifests must have been read before, for what they name is older.
+        """
+        counted = list(manifests)
+        awaited = {name: size for manifest in counted for name, size in _sizes(manifest)}
+        other: dict[str, int] = {}
+        start = len(self.folder) + 1
+        for file in _files(self._store, self.folder):
+            name = file.key[start:]
+            if name in awaited and awaited[name] not in (None, file.size):
+                other[name] = file.size
+            else:
+                awaited.pop(name, None)
+        wrong: dict[str, str] = {}
+        for manifest in counted if awaited else ():
+            for name, size in _sizes(manifest):
+                if name in other:
+                    wrong[manifest.split] = f"{name} has {other[name]:,} bytes, not {size:,}"
+                elif name in awaited:
+                    wrong[manifest.split] = f"{name} is missing"
+        return wrong
+
+    def withdraw(self, manifest: SplitManifest) -> None:
+        """Take back the commit of a split, unless another attempt has committed it since."""
+        if self.manifest(manifest.split) == manifest:
+            self._store.delete(self.key("manifests", f"{manifest.split}.json"))
+
     def sweep(self, live: Mapping[str, SplitManifest]) -> int:
         """Remove every file that no live split names; the number removed.
 
@@ -155,9 +184,12 @@ class Commits:
 
 
 def _keys(store: Store, folder: str) -> Iterator[str]:
+    return (file.key for file in _files(store, folder))
+
+
+def _files(store: Store, folder: str) -> Iterator[StoredFile]:
     try:
-        for file in store.list(folder):
-            yield file.key
+        yield from store.list(folder)
     except FileNotFoundError:
         return
 
@@ -180,6 +212,12 @@ def files_of(manifest: SplitManifest) -> list[str]:
     """Every file that a manifest names, below the output's folder."""
     named: Iterable[str | None] = [manifest.ids, manifest.dead_letters]
     return [part.name for part in manifest.parts] + [name for name in named if name]
+
+
+def _sizes(manifest: SplitManifest) -> Iterator[tuple[str, int | None]]:
+    """Every file that a manifest names, with its bytes where it tells them."""
+    sizes = {part.name: part.bytes for part in manifest.parts}
+    return ((name, sizes.get(name)) for name in files_of(manifest))
 
 
 def check_same(folder: str, found: DatasetDescriptor, wanted: DatasetDescriptor) -> None:

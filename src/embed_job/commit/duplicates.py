@@ -1,4 +1,4 @@
-"""Ids that occur in more than one split, found in bounded memory from the splits' id files."""
+"""Ids in more than one file or split, found in bounded memory from the splits' id files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_LISTED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """An id and the splits that hold it."""
+    """An id and the splits that hold it; a bundle once for each of its files that does."""
 
     doc_id: str
     splits: tuple[str, ...]
@@ -33,7 +33,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """count: ids in more than one split. listed: the first thousand of them.
+    """count: ids in more than one file or split. listed: the first thousand of them.
 
     Up to a thousand, each is confirmed by the ids themselves; beyond that the count is of
     64-bit hashes.
@@ -67,6 +67,11 @@ def find_duplicates(
     return Duplicates(count if count > len(wanted) else len(confirmed), tuple(confirmed))
 
 
+def repeated_in(store: Store, folder: str, manifest: SplitManifest) -> Hashes:
+    """Hashes of ids that more than one file of a split holds: none but in a bundle."""
+    return _repeated(_ids(store, folder, manifest))
+
+
 def _ids(store: Store, folder: str, manifest: SplitManifest) -> Hashes:
     if manifest.ids is None:
         return np.empty(0, dtype=np.uint64)
@@ -93,7 +98,7 @@ def _repeated(hashes: Hashes) -> Hashes:
 def _confirm(
     store: Store, folder: str, manifests: Sequence[SplitManifest], wanted: Hashes
 ) -> list[Duplicate]:
-    """The ids behind hashes, where two splits really hold the same one."""
+    """The ids behind hashes, where two files or splits really hold the same one."""
     if not len(wanted):
         return []
     holders: defaultdict[str, list[str]] = defaultdict(list)

@@ -1,8 +1,8 @@
-"""The end of a job: every split is there, the sums agree, no id is in two splits; then commit."""
+"""The end of a job: every split is there, the sums agree, no id is in two files; then commit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from embed_job.commit.commits import Commits
@@ -31,15 +31,17 @@ def finalize(
     planned: Sequence[str],
     live: Mapping[str, SplitManifest],
     now: float,
-    problems: Sequence[str] = (),
+    objections: Callable[[], Sequence[str]] = tuple,
 ) -> Verdict:
     """Check the whole and commit it; idempotent.
 
-    planned: identities of the input's splits; live: those committed; problems: what is known to be
-    wrong already. Only where nothing is wrong is the job manifest written, and what no live split
-    names removed.
+    planned: identities of the input's splits; live: those committed and whole; objections: asked
+    right before the commit for problems that only the caller can see. Only where nothing is wrong
+    is the job manifest written, and what no live split names removed.
     """
-    verdict = judge(store, commits, spec, planned=planned, live=live, problems=problems)
+    verdict = judge(store, commits, spec, planned=planned, live=live)
+    if not verdict.problems:
+        verdict = replace(verdict, problems=tuple(objections()))
     if verdict.problems:
         return verdict
     commits.commit_job(
@@ -65,7 +67,10 @@ def judge(
     live: Mapping[str, SplitManifest],
     problems: Sequence[str] = (),
 ) -> Verdict:
-    """What would come of a job that ended now; changes nothing. Arguments as of finalize."""
+    """What would come of a job that ended now; changes nothing.
+
+    problems: what is known to be wrong already; other arguments as of finalize.
+    """
     manifests = [live[split] for split in planned if split in live]
     counts = total(manifest.counts for manifest in manifests)
     duplicates = find_duplicates(store, commits.folder, manifests)
@@ -77,6 +82,33 @@ def judge(
         *_doubled(duplicates, allowed=spec.input.allow_duplicates_across_splits),
     ]
     return Verdict(counts, duplicates, tuple(problems), swept=0)
+
+
+def whole_of(
+    commits: Commits, live: Mapping[str, SplitManifest], *, remove: bool
+) -> tuple[dict[str, SplitManifest], list[str]]:
+    """Those of the committed splits whose files are all there, and a problem if some are not.
+
+    An upload that was cut short, or somebody's deletion, leaves a manifest without its files.
+    remove: take such a manifest back, so that the next run embeds its split anew.
+    """
+    wrong = commits.incomplete(live.values())
+    if not wrong:
+        return dict(live), []
+    if remove:
+        for split in wrong:
+            commits.withdraw(live[split])
+    some = "; ".join(
+        f"{split[:12]} of {live[split].source.files[0][0]}: {why}"
+        for split, why in list(wrong.items())[:5]
+    )
+    then = (
+        "their manifests were removed, so that the next run embeds them anew: run or submit again"
+        if remove
+        else "nothing was removed: run or submit again, whose end removes their manifests"
+    )
+    problem = f"{len(wrong)} committed splits are not whole ({some}); {then}"
+    return {split: found for split, found in live.items() if split not in wrong}, [problem]
 
 
 def _missing(planned: Sequence[str], live: Mapping[str, SplitManifest]) -> list[str]:
@@ -121,6 +153,6 @@ def _doubled(duplicates: Duplicates, *, allowed: bool) -> list[str]:
         return []
     some = ", ".join(repr(found.doc_id[:60]) for found in duplicates.listed[:3])
     return [
-        f"{duplicates.count:,} ids occur in more than one split, such as {some}: give each "
+        f"{duplicates.count:,} ids occur in more than one file or split, such as {some}: give each "
         "document an id of its own, or set input.allow_duplicates_across_splits"
     ]

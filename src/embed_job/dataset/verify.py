@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from embed_job.commit.commits import PRIVATE, Commits, files_of
-from embed_job.commit.duplicates import find_duplicates
+from embed_job.commit.duplicates import find_duplicates, repeated_in
 from embed_job.dataset import Dataset, vectors_of
+from embed_job.ids import Hashes, hash_ids
 from embed_job.manifest import DatasetDescriptor, JobManifest, SplitManifest, total
 from embed_job.rows import content_hash, output_schema
 from embed_job.sink import Part
@@ -60,7 +61,9 @@ def verify_output(store: Store, uri: str) -> VerifyResult:
         _ask("files are what was committed", _files(dataset), "size and sha256 of each part"),
         _ask("rows are as described", _rows(dataset), "schema, fingerprint, ids, texts"),
         _ask("vectors are directions", _vectors(dataset), _described(descriptor)),
-        _ask("no id is in two splits", _ids(dataset, job), f"{_written(live):,} documents"),
+        _ask(
+            "no id is in two files or splits", _ids(dataset, job), f"{_written(live):,} documents"
+        ),
         _ask("nothing else lies there", _strays(dataset), "every part is of a committed split"),
     )
     return VerifyResult(checks)
@@ -143,15 +146,29 @@ def _rows(dataset: Dataset) -> Iterator[str]:
         elif file.metadata.num_rows != part.rows:
             yield f"{part.name} has {file.metadata.num_rows:,} rows, not {part.rows:,}"
         else:
-            yield from _row_faults(file, part, has_text=dataset.descriptor.text)
+            yield from _row_faults(file, part, dataset, _doubled_ids(dataset, manifest))
 
 
-def _row_faults(file: pq.ParquetFile, part: Part, *, has_text: bool) -> Iterator[str]:
+def _doubled_ids(dataset: Dataset, manifest: SplitManifest) -> Hashes:
+    """Ids that may stand several times in a part: those that files of one bundle share."""
+    none: Hashes = np.empty(0, np.uint64)
+    if len(manifest.source.files) == 1:
+        return none
+    try:
+        return repeated_in(dataset.store, dataset.folder, manifest)
+    except (OSError, ValueError):
+        return none  # the check of the ids tells of it
+
+
+def _row_faults(
+    file: pq.ParquetFile, part: Part, dataset: Dataset, doubled: Hashes
+) -> Iterator[str]:
+    has_text = dataset.descriptor.text
     columns = ["id", "doc_id", "chunk", "content_hash", *(["text"] if has_text else [])]
     seen: set[str] = set()
     for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
         for row in batch.to_pylist():
-            if row["id"] in seen:
+            if row["id"] in seen and not np.isin(hash_ids([row["doc_id"]]), doubled)[0]:
                 yield f"{part.name} holds the id {row['id'][:60]!r} twice"
             seen.add(row["id"])
             if row["id"] not in (row["doc_id"], f"{row['doc_id']}#{row['chunk']}"):
@@ -188,7 +205,7 @@ def _ids(dataset: Dataset, job: JobManifest | None) -> Iterator[str]:
         yield f"can't be told: {str(error)[:120]}"
         return
     for found in duplicates.listed:
-        yield f"{found.doc_id[:60]!r} is in {len(found.splits)} splits"
+        yield f"{found.doc_id[:60]!r} is in {len(found.splits)} files or splits"
 
 
 def _strays(dataset: Dataset) -> Iterator[str]:

@@ -42,14 +42,15 @@ class Board:
 
     def __init__(self, sizes: Mapping[str, int], *, rank: int, hosts: int) -> None:
         """sizes: bytes of every split of the plan, by identity, in an order all hosts share."""
-        self._sizes = sizes
+        # A split of no bytes has work too: it must weigh enough for relief to see it.
+        self._sizes = {split: max(1, size) for split, size in sizes.items()}
         self._rank = rank
         self._hosts = hosts
         self._open: list[deque[str]] = [deque() for _ in range(hosts)]
         self._open_bytes = [0] * hosts
         self._owner: dict[str, int] = {}
-        owners = lpt_shares(list(sizes.values()), hosts).tolist()
-        ranked = zip(sizes.items(), owners, strict=True)
+        owners = lpt_shares(list(self._sizes.values()), hosts).tolist()
+        ranked = zip(self._sizes.items(), owners, strict=True)
         for (split, size), owner in sorted(ranked, key=lambda item: -item[0][1]):
             self._owner[split] = owner
             self._open[owner].append(split)

@@ -5,22 +5,25 @@ The host that sees that all is done calls it, or ``embed-job finalize`` where th
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from embed_job.commit.commits import Commits
-from embed_job.commit.finalize import Verdict, finalize, judge
+from pydantic import ConfigDict
+
+from embed_job.commit.commits import Commits, read_record
+from embed_job.commit.finalize import Verdict, finalize, judge, whole_of
 from embed_job.errors import ExitCode
 from embed_job.fleet import Host
 from embed_job.fleet.cover import uncovered
 from embed_job.fleet.hosts import fleet_facts
 from embed_job.fleet.listing import iter_listed
-from embed_job.fleet.order import JobOrder
+from embed_job.fleet.order import ORDER_FILE, JobOrder
 from embed_job.fleet.records import HostRecord, JobFolder, JobRecord
-from embed_job.manifest import SplitManifest
+from embed_job.manifest import Record, SplitManifest
 from embed_job.report.build import build_report
 from embed_job.report.html import render_html
 from embed_job.report.model import Report
@@ -52,11 +55,13 @@ def finalize_job(
     folder: the output's, which target holds. listing: the job's listing file; None where there was
     none, and then nobody can tell whether files were left out. host: who calls; None: no host of
     the job. A job that is committed already is judged and reported again, and nothing is removed:
-    a later job may be at work on the output.
+    a later job may be at work on the output. Where a later job or run has taken over the output,
+    nothing is committed nor removed either, and that is a problem.
 
-    Guarantee: a job is not committed while a host of it has not come to a good end (sharded) or a
-    split of its plan is not committed (balanced). Leaves report.json and report.html in the job's
-    folder, and job.json there last. Raises OutputError.
+    Guarantee: a job is not committed while a host of it has not come to a good end (sharded), a
+    split of its plan is not committed (balanced) or a file of a split is not there. A manifest
+    without its files is removed, so no host of the job may be at work any more. Leaves report.json
+    and report.html in the job's folder, and job.json there last. Raises OutputError.
     """
     listed = None if listing is None else partial(iter_listed, listing)
     return end_job(target, resolve(folder), job, order, listed, host=host)
@@ -77,14 +82,21 @@ def end_job(
     fingerprint = descriptor.fingerprint if descriptor else ""
     records = room.hosts()
     gathered = gather(order, room, records)
+    ended = room.end() is not None
+    overtaken = partial(_overtaken, commits, target, job, order, gathered.planned)
+    lost = [] if ended else overtaken()
     live = commits.committed(fingerprint) if descriptor else {}
+    problems = [*lost, *gathered.problems, *_foreign_input(gathered, live)]
+    if not gathered.problems:
+        live = {split: live[split] for split in gathered.planned if split in live}
+    live, incomplete = whole_of(commits, live, remove=not ended and not lost)
+    problems += incomplete
     manifests = in_order([live[split] for split in gathered.planned if split in live])
-    problems = [*gathered.problems, *_foreign_input(gathered, live)]
     if not problems and listed is not None and len(manifests) == len(gathered.planned):
         problems += uncovered(listed(), manifests, without_splits=gathered.without_splits)
     planned = [manifest.split for manifest in manifests]
     planned += [split for split in gathered.planned if split not in live]
-    if room.end() is not None or problems:
+    if ended or problems:
         verdict = judge(target, commits, order.spec, planned=planned, live=live, problems=problems)
     else:
         verdict = finalize(
@@ -95,12 +107,13 @@ def end_job(
             planned=planned,
             live=live,
             now=time.time(),
+            objections=overtaken,
         )
     facts = fleet_facts(order, descriptor, records, manifests, verdict, store=target, folder=folder)
     report = build_report(facts)
     room.write_report("report.json", render_json(report))
     room.write_report("report.html", render_html(report).encode())
-    if not verdict.problems and room.end() is None:
+    if not verdict.problems and not ended:
         room.write_end(_end(job, host, records, verdict, splits=len(planned)))
     return verdict, report
 
@@ -149,6 +162,51 @@ def _foreign_input(gathered: Gathered, live: dict[str, SplitManifest]) -> list[s
         f"the output holds {len(live)} committed splits, but the input is empty now: check "
         "input.uri; if the corpus is really gone, delete the output folder"
     ]
+
+
+class _OrderDate(Record):
+    """What an order of any version tells."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    created_at: float
+
+
+_ORDER = re.compile(rf"([^/]+)/input/{re.escape(ORDER_FILE)}")
+
+
+def _overtaken(
+    commits: Commits, target: Store, job: str, order: JobOrder, planned: Sequence[str]
+) -> list[str]:
+    """Who has taken over the output since a job was ordered; to commit it would roll that back.
+
+    A later commit of the very same splits is this job's own, or does as well.
+    """
+    then = "so nothing was committed or removed here: that one counts; finalize or submit it again"
+    newest, created_at = "", order.created_at
+    for other, key in _orders(commits, target):
+        found = read_record(target, key, _OrderDate) if other != job else None
+        if found is not None and found.created_at > created_at:
+            newest, created_at = other, found.created_at
+    if newest:
+        return [f"the newer job {newest} has taken over this output, {then}"]
+    committed = commits.job()
+    if committed is None or committed.finished_at <= order.created_at:
+        return []
+    if set(committed.splits) == set(planned):
+        return []
+    return [f"another run has committed this output since this job was submitted, {then}"]
+
+
+def _orders(commits: Commits, target: Store) -> Iterator[tuple[str, str]]:
+    """Every job with an order in the output, and the order's key."""
+    folder = f"{commits.key('jobs')}/"
+    try:
+        for file in target.list(folder.rstrip("/")):
+            if found := _ORDER.fullmatch(file.key.removeprefix(folder)):
+                yield found[1], file.key
+    except FileNotFoundError:
+        return
 
 
 def in_order(manifests: Sequence[SplitManifest]) -> list[SplitManifest]:

@@ -25,6 +25,9 @@ from embed_job.source.listing import Listing
 from embed_job.stop import StopSignals
 from embed_job.workers.supply import AllCases
 
+_PATIENCE = 2
+"""How many of the longest waits of another host the one that ends a job waits for its record."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputSet:
@@ -164,6 +167,7 @@ class _Share:
         report: Report | None = None
         if code is ExitCode.OK and self._is_mine_to_end():
             progress.event("finalizing", job=self._host.job)
+            self._await_records(stop)
             listed = self._plan.listing.everything if self._order.listed else None
             verdict, report = end_job(
                 plan.target, plan.commits.folder, self._host.job, self._order, listed,
@@ -235,6 +239,15 @@ class _Share:
             started_at=self._started_at,
             finished_at=time.time(),
         )
+
+    def _await_records(self, stop: StopSignals) -> None:
+        """Give hosts that still sleep (balanced) the time to see that all is done and to leave word
+        of it, for the report's sake; the end does not depend on it."""
+        deadline = time.monotonic() + _PATIENCE * self._pace.max_poll_s
+        while len(self._room.hosts()) < self._host.count and not stop.requested:
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(min(self._pace.poll_s, 1.0))
 
     def _is_mine_to_end(self) -> bool:
         if _is_uploaded(self._order):

@@ -38,6 +38,12 @@ class SourceFile:
     format: Format
     compression: Compression
 
+    @property
+    def etag(self) -> str | None:
+        """The store's ETag of the file as listed; None for local files."""
+        kind, _, etag = self.version.partition(":")
+        return etag if kind == "etag" else None
+
 
 @dataclass(frozen=True, slots=True)
 class Split:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
+from functools import partial
 
 import pyarrow as pa
 
@@ -33,10 +34,16 @@ def max_expanded_bytes(stored_bytes: int) -> int:
 
 
 def read_range(
-    store: Store, key: str, start: int, end: int | None, *, block_bytes: int = BLOCK_BYTES
+    store: Store,
+    key: str,
+    start: int,
+    end: int | None,
+    *,
+    etag: str | None = None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[bytes]:
     """Bytes [start, end) as stored, block by block. Nothing is opened before the first block."""
-    stream = store.open_range(key, start, end)
+    stream = store.open_range(key, start, end, etag=etag)
     try:
         while block := stream.read(block_bytes):
             yield block
@@ -49,13 +56,14 @@ def read_split(
 ) -> Iterator[bytes]:
     """Bytes of an uncompressed file from start on: to end in one request, and what follows, for a
     record that reaches beyond, in a second one that is only made when it is asked for."""
-    yield from read_range(store, file.key, start, end, block_bytes=block_bytes)
+    stored = partial(read_range, store, file.key, etag=file.etag, block_bytes=block_bytes)
+    yield from stored(start, end)
     beyond = min(block_bytes, COMPRESSED_BLOCK_BYTES)
     at = end
     while at < file.size:
         # Doubling requests: a short record costs 64 KiB, a long one few round trips.
         until = min(file.size, at + beyond)
-        yield from read_range(store, file.key, at, until, block_bytes=block_bytes)
+        yield from stored(at, until)
         at, beyond = until, beyond * 2
 
 
@@ -65,11 +73,12 @@ def read_whole(
     """The whole content of a file, decompressed. :class:`Damaged` where it is cut short, corrupt
     or a decompression bomb, after everything before that was yielded."""
     if file.compression is Compression.NONE:
-        yield from read_range(store, file.key, 0, None, block_bytes=block_bytes)
+        whole = read_range(store, file.key, 0, None, etag=file.etag, block_bytes=block_bytes)
+        yield from whole
         return
     limit = max_expanded_bytes(file.size)
     total = 0
-    stream = store.open_range(file.key)
+    stream = store.open_range(file.key, etag=file.etag)
     try:
         inflate = _gunzip if file.compression is Compression.GZIP else _unzstd
         for block in inflate(stream, block_bytes):

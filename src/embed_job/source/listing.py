@@ -198,7 +198,7 @@ def key_of(uri: str, name: str) -> str:
 
 def relative_name(key: str, folder: str) -> str:
     """A file's name below a folder."""
-    return key[len(folder) :].lstrip("/")
+    return key[len(folder) :].removeprefix("/")
 
 
 def _nearest(store: Store, key: str) -> str:

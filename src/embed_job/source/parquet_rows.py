@@ -21,7 +21,7 @@ BATCH_BYTES = 4 << 20
 
 def open_parquet(store: Store, file: SourceFile) -> pq.ParquetFile:
     """Reads the footer alone. :class:`Damaged` where the file is cut short or no Parquet."""
-    stream = store.open_seekable(file.key)
+    stream = store.open_seekable(file.key, etag=file.etag)
     try:
         return pq.ParquetFile(stream, pre_buffer=False)
     except BaseException as error:

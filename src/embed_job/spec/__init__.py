@@ -79,11 +79,13 @@ class InputSpec(Section):
     fields: Fields = Fields()
     on_duplicate_id: Literal["reject", "last_wins", "suffix"] = Field(
         "reject",
-        description="A second document of the same id within a split: refuse it, let it replace "
+        description="A second document of the same id within a file, or within the range of a "
+        "large file that is a split: refuse it, let it replace "
         "the first, or give it the suffix ~2.",
     )
     allow_duplicates_across_splits: bool = Field(
-        False, description="Whether a run may succeed though an id occurs in several splits."
+        False,
+        description="Whether a run may succeed though an id occurs in several files or splits.",
     )
     max_rejected_fraction: float = Field(
         0.05, ge=0, le=1, description="Above this share of rejected documents the run fails."

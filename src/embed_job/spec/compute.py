@@ -53,8 +53,8 @@ class ComputeSpec(Section):
     instance_preferences: tuple[InstancePreference, ...] = Field(
         (),
         max_length=5,
-        description="Choices in order, for when there is no capacity; instead of instance_type "
-        "and instance_count.",
+        description="Choices in order, for when there is no capacity; instead of instance_type, "
+        "instance_count, price_per_hour_usd, tokens_per_s and vcpus.",
     )
     sharing: Literal["sharded_by_s3_key", "balanced"] = Field(
         "sharded_by_s3_key",
@@ -101,7 +101,10 @@ class ComputeSpec(Section):
         None, max_length=2048, description="KMS key of the volumes; refused for NVMe instances."
     )
     output_kms_key: str | None = Field(
-        None, max_length=2048, description="KMS key of what SageMaker uploads."
+        None,
+        max_length=2048,
+        description="KMS key of what SageMaker uploads; with delivery: direct only granted to "
+        "the role, for the bucket's default encryption.",
     )
     network: NetworkSpec = NetworkSpec()
     environment: dict[str, str] = Field(

@@ -45,12 +45,17 @@ class Store(Protocol):
 
     def stat(self, key: str) -> StoredFile: ...
 
-    def open_range(self, key: str, start: int = 0, end: int | None = None) -> ByteStream:
-        """A stream of bytes [start, end), read as it is consumed; end None: to the end."""
+    def open_range(
+        self, key: str, start: int = 0, end: int | None = None, *, etag: str | None = None
+    ) -> ByteStream:
+        """A stream of bytes [start, end), read as it is consumed; end None: to the end.
+
+        etag: the version that is meant; where the store keeps ETags, InputError for any other.
+        """
         ...
 
-    def open_seekable(self, key: str) -> BinaryIO:
-        """A seekable stream, for Parquet: only what is asked for is read."""
+    def open_seekable(self, key: str, *, etag: str | None = None) -> BinaryIO:
+        """A seekable stream, for Parquet: only what is asked for is read. etag: as above."""
         ...
 
     def read(self, key: str) -> bytes: ...

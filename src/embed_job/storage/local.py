@@ -33,19 +33,31 @@ class LocalStore:
         yield from self._walk(root, above=frozenset())
 
     def _walk(self, folder: Path, *, above: frozenset[tuple[int, int]]) -> Iterator[StoredFile]:
-        """above: the folders on the way here; a link back to one of them is not followed."""
-        status = folder.stat()
+        """above: the folders on the way here; a link back to one of them is not followed.
+
+        What others remove meanwhile is passed over; only the root must be there.
+        """
+        try:
+            status = folder.stat()
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=_name_in_key)
+        except FileNotFoundError:
+            if above:
+                return
+            raise
         this = (status.st_dev, status.st_ino)
         if this in above:
             return
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=_name_in_key)
         for entry in entries:
             if entry.is_dir():
                 yield from self._walk(Path(entry.path), above=above | {this})
             elif entry.is_file():
-                yield StoredFile(entry.path, entry.stat().st_size, None)
-            elif entry.is_symlink() and not entry.name.startswith("."):
+                try:
+                    size = entry.stat().st_size
+                except FileNotFoundError:
+                    continue
+                yield StoredFile(entry.path, size, None)
+            elif _is_broken_link(entry):
                 raise InputError(
                     entry.path,
                     f"a link to {Path(entry.path).readlink()}, which is not there",
@@ -55,12 +67,19 @@ class LocalStore:
     def stat(self, key: str) -> StoredFile:
         return StoredFile(key, Path(key).stat().st_size, None)
 
-    def open_range(self, key: str, start: int = 0, end: int | None = None) -> ByteStream:
+    def open_range(
+        self,
+        key: str,
+        start: int = 0,
+        end: int | None = None,
+        *,
+        etag: str | None = None,  # noqa: ARG002 - local files have none
+    ) -> ByteStream:
         stream = Path(key).open("rb")
         stream.seek(start)
         return stream if end is None else _Limited(stream, end - start)
 
-    def open_seekable(self, key: str) -> BinaryIO:
+    def open_seekable(self, key: str, *, etag: str | None = None) -> BinaryIO:  # noqa: ARG002
         return Path(key).open("rb")
 
     def read(self, key: str) -> bytes:
@@ -129,6 +148,12 @@ class LocalStore:
             temporary.unlink(missing_ok=True)
             raise
         return temporary
+
+
+def _is_broken_link(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a link to nothing, and not what vanished since it was listed."""
+    hidden = entry.name.startswith(".")
+    return entry.is_symlink() and not hidden and Path(entry.path).is_symlink()
 
 
 def _name_in_key(entry: os.DirEntry[str]) -> str:

@@ -27,6 +27,12 @@ def split_key(key: str) -> tuple[str, str]:
     return bucket, name
 
 
+def changed(key: str) -> InputError:
+    """The object is another version than the one that is meant."""
+    what = "changed while the run was reading it: its ETag is another"
+    return InputError(key, what, "Run again once it is in place.")
+
+
 class RangedObject:
     """One version of one object, asked for by byte ranges.
 
@@ -56,17 +62,12 @@ class RangedObject:
             )
         except ClientError as error:
             if status_of(error) in {404, 412, 416} or code_of(error) == "PreconditionFailed":
-                raise self._changed() from error
+                raise changed(self.key) from error
             raise
         if answer["ContentLength"] != end - start:
             answer["Body"].close()
-            raise self._changed()
+            raise changed(self.key)
         return answer["Body"]
-
-    def _changed(self) -> InputError:
-        return InputError(
-            self.key, "the object changed while being read", "Run again once it is in place."
-        )
 
 
 class RangeStream:

@@ -17,7 +17,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from embed_job.errors import InputError, OutputError, UserError
 from embed_job.storage import ByteStream, StoredFile
 from embed_job.storage.multipart import upload_in_parts
-from embed_job.storage.ranges import RangedObject, RangeStream, SeekableObject, split_key
+from embed_job.storage.ranges import (
+    RangedObject,
+    RangeStream,
+    SeekableObject,
+    changed,
+    split_key,
+)
 from embed_job.storage.retry import Failure, Retry, code_of
 
 if TYPE_CHECKING:
@@ -118,16 +124,20 @@ class S3Store:
         head = self._call(lambda: self._client.head_object(Bucket=bucket, Key=name), key, failure)
         return StoredFile(key, head["ContentLength"], head["ETag"].strip('"'))
 
-    def open_range(self, key: str, start: int = 0, end: int | None = None) -> ByteStream:
-        source = self._ranged(key)
+    def open_range(
+        self, key: str, start: int = 0, end: int | None = None, *, etag: str | None = None
+    ) -> ByteStream:
+        source = self._ranged(key, etag)
         return RangeStream(source, start, source.size if end is None else end)
 
-    def open_seekable(self, key: str) -> BinaryIO:
-        raw = SeekableObject(self._ranged(key))
+    def open_seekable(self, key: str, *, etag: str | None = None) -> BinaryIO:
+        raw = SeekableObject(self._ranged(key, etag))
         return cast(BinaryIO, io.BufferedReader(raw, SEEKABLE_BUFFER_BYTES))
 
-    def _ranged(self, key: str) -> RangedObject:
+    def _ranged(self, key: str, etag: str | None) -> RangedObject:
         found = self.stat(key)
+        if etag is not None and found.etag != etag:
+            raise changed(key)
         return RangedObject(
             self._client, key, size=found.size, etag=found.etag or "", retry=self._retry
         )
