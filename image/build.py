@@ -88,11 +88,12 @@ def authorities() -> Iterator[None]:
 def environment() -> dict[str, str]:
     """BuildKit where the client has it; else the classic builder, which newer clients hide.
 
-    No attestations: with them the image would be pushed as an index, and SageMaker takes images.
+    No attestations, whatever the environment says: with them the image would be pushed as an
+    index, and SageMaker takes images.
     """
     found = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False)
     builder = {} if found.returncode == 0 else {"DOCKER_BUILDKIT": "0"}
-    return builder | {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"} | dict(os.environ)
+    return builder | dict(os.environ) | {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
 def weigh(tag: str, *, level: int = 6) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from embed_job.errors import UserError
@@ -41,8 +41,8 @@ def diagnose(
     except UserError as error:
         yield missing("AWS client", error.what, error.hint)
         return
-    yield from _who(clients)
-    if spec is not None and clients.known_region:
+    known = yield from _who(clients)
+    if spec is not None and known:
         yield from account_checks(spec, clients)
 
 
@@ -85,17 +85,18 @@ def _docker() -> Check:
     return ok("Docker", found.stdout.strip())
 
 
-def _who(clients: Clients) -> Iterator[Check]:
-    """Region and credentials."""
+def _who(clients: Clients) -> Generator[Check, None, bool]:
+    """Region and credentials; returns whether both are there."""
     region = clients.known_region
     if region is None:
         yield missing("region", "none is known", "Set compute.region in the spec, or AWS_REGION.")
-        return
+        return False
     yield ok("region", region)
     try:
         caller = clients.sts.get_caller_identity()
     except AWS_ERRORS as error:
         found = explain(error, None, region=region)
         yield missing("credentials", found.what, found.hint)
-        return
+        return False
     yield ok("credentials", caller["Arn"])
+    return True

@@ -1,7 +1,8 @@
 """Bring an image to ECR and say its URI by digest: ``python -m launcher.push``, for ``make push``.
 
-Needs ecr:GetAuthorizationToken, and on the repository ecr:CreateRepository, InitiateLayerUpload,
-UploadLayerPart, CompleteLayerUpload, BatchCheckLayerAvailability, PutImage and BatchGetImage.
+Needs ecr:GetAuthorizationToken, and on the repository ecr:DescribeRepositories,
+InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload, BatchCheckLayerAvailability, PutImage
+and BatchGetImage; ecr:CreateRepository where it is missing.
 """
 
 from __future__ import annotations
@@ -20,12 +21,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from botocore.exceptions import ClientError
+
 from embed_job.cli.program import print_error
 from embed_job.errors import UserError
 from launcher.aws.clients import make_clients
-from launcher.aws.errors import explained
+from launcher.aws.errors import explained, is_denied
 
 _PLATFORM = "linux/amd64"
+_DOCKER_IMAGE = "application/vnd.docker.distribution.manifest.v2+json"
+_REFUSED = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+"""What Docker's containerd image store, or a build with attestations, pushes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +82,59 @@ def push_to_ecr(name: str, *, repository: str, region: str | None) -> str:
     """The pushed image's URI by digest, as compute.image_uri takes it. Raises UserError."""
     image = local_image(name)
     clients = make_clients(region, environment=os.environ)
-    with explained(region=clients.region):
+    with permitted(clients.region):
         uri = ensure_repository(clients.ecr, repository)
         registry = log_in(clients.ecr)
-    return push(image, registry, repository=uri.partition("/")[2])
+    pushed = push(image, registry, repository=uri.partition("/")[2])
+    with permitted(clients.region):
+        check_manifest(clients.ecr, pushed, repository=repository)
+    return pushed
+
+
+@contextmanager
+def permitted(region: str) -> Iterator[None]:
+    """Turns what ECR refuses into a UserError; no spec's policies hold what pushing needs."""
+    with explained(region=region):
+        try:
+            yield
+        except ClientError as error:
+            if not is_denied(error):
+                raise
+            action = f"ecr:{error.operation_name}"
+            raise UserError(
+                action,
+                f"AWS does not allow it ({error.response['Error'].get('Message', '')})",
+                f"Ask for {action}; docs/launcher.md lists all that `make push` needs.",
+            ) from error
 
 
 def ensure_repository(ecr: Any, name: str) -> str:
     """The repository's URI, without a tag; made where it is missing, with scans on push."""
     try:
-        made = ecr.create_repository(
+        found = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]
+    except ecr.exceptions.RepositoryNotFoundException:
+        found = ecr.create_repository(
             repositoryName=name, imageScanningConfiguration={"scanOnPush": True}
+        )["repository"]
+    return str(found["repositoryUri"])
+
+
+def check_manifest(ecr: Any, pushed: str, *, repository: str) -> None:
+    """Raises UserError where the image lies in ECR in a form that SageMaker has refused."""
+    answer = ecr.batch_get_image(
+        repositoryName=repository,
+        imageIds=[{"imageDigest": pushed.rpartition("@")[2]}],
+        # All, for ECR may translate what the caller does not accept.
+        acceptedMediaTypes=[_DOCKER_IMAGE, *_REFUSED],
+    )
+    found = answer["images"][0].get("imageManifestMediaType") if answer["images"] else None
+    if found in _REFUSED:
+        raise UserError(
+            pushed,
+            f"was pushed as {found}, and SageMaker takes Docker's manifest of one image alone",
+            "Build it again with DOCKER_BUILDKIT=0, or turn off Docker's containerd image store, "
+            "and push again.",
         )
-    except ecr.exceptions.RepositoryAlreadyExistsException:
-        found = ecr.describe_repositories(repositoryNames=[name])
-        return str(found["repositories"][0]["repositoryUri"])
-    return str(made["repository"]["repositoryUri"])
 
 
 def log_in(ecr: Any) -> Registry:

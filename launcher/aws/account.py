@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
-from embed_job.errors import InputError, UserError
+from embed_job.commit.commits import Commits
+from embed_job.errors import InputError, OutputError, UserError
 from embed_job.spec import JobSpec
 from embed_job.storage.retry import code_of
 from launcher.aws.clients import Clients
 from launcher.aws.errors import AWS_ERRORS, explain, is_denied
+from launcher.aws.images import ECR_IMAGE
 from launcher.checks import Check, missing, ok, unknown
 from launcher.iam import Arns, arns_of, make_policies
-from launcher.iam.arns import IMAGE, ROLE
+from launcher.iam.arns import ROLE
 from launcher.job.request import compute_of
 
 _SIMULATED = ("ReadInput", "ReadOutput", "ReadCommitted", "WriteOutput", "PullImage")
 """Statements of the execution role that hold without a condition, so that they can be simulated."""
+_POSITIVE = ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
 
 
 def account_checks(spec: JobSpec, clients: Clients) -> Iterator[Check]:
@@ -33,6 +37,7 @@ def account_checks(spec: JobSpec, clients: Clients) -> Iterator[Check]:
     yield from _role(spec, clients, arns)
     yield _image(spec, clients)
     yield _input(spec, clients)
+    yield _output(spec, clients)
 
 
 def _role(spec: JobSpec, clients: Clients, arns: Arns) -> Iterator[Check]:
@@ -57,24 +62,43 @@ def _role(spec: JobSpec, clients: Clients, arns: Arns) -> Iterator[Check]:
         yield missing("role", f"{name} is {found['Arn']}", "Name the role by that ARN.")
         return
     yield ok("role", role)
-    yield _trust(found["AssumeRolePolicyDocument"])
+    yield _trust(found["AssumeRolePolicyDocument"], arns)
     yield from _permissions(spec, clients, arns)
 
 
-def _trust(policy: str | Mapping[str, Any]) -> Check:
+def _trust(policy: str | Mapping[str, Any], arns: Arns) -> Check:
     document = json.loads(unquote(policy)) if isinstance(policy, str) else policy
     statements = document.get("Statement", [])
+    what = "SageMaker may not assume the role"
     for statement in [statements] if isinstance(statements, Mapping) else statements:
         services = statement.get("Principal", {})
         named = services.get("Service", []) if isinstance(services, Mapping) else []
         services_of = [named] if isinstance(named, str) else named
         if statement.get("Effect") == "Allow" and "sagemaker.amazonaws.com" in services_of:
-            return ok("role's trust", "SageMaker may assume it")
+            unmet = _unmet(statement.get("Condition", {}), arns)
+            if not unmet:
+                return ok("role's trust", "SageMaker may assume it")
+            what = f"SageMaker may assume it for other jobs than this: {', '.join(unmet)}"
     return missing(
         "role's trust",
-        "SageMaker may not assume the role",
+        what,
         "Set the trust policy that `embed-job iam` prints as execution-role-trust.",
     )
+
+
+def _unmet(conditions: Mapping[str, Any], arns: Arns) -> list[str]:
+    """Conditions on who SageMaker acts for that this spec's jobs don't meet."""
+    source = {"aws:sourceaccount": arns.account, "aws:sourcearn": arns.job()}
+    unmet = []
+    for operator, tests in conditions.items():
+        if operator.removesuffix("IfExists") not in _POSITIVE:
+            continue
+        for key, values in tests.items():
+            mine = source.get(key.lower())
+            patterns = [values] if isinstance(values, str) else values
+            if mine and not any(fnmatchcase(mine, pattern) for pattern in patterns):
+                unmet.append(f"{key} is {' or '.join(patterns)}")
+    return unmet
 
 
 def _permissions(spec: JobSpec, clients: Clients, arns: Arns) -> Iterator[Check]:
@@ -114,14 +138,12 @@ def _denied(
 
 def _image(spec: JobSpec, clients: Clients) -> Check:
     uri = compute_of(spec).image_uri
-    found = IMAGE.match(uri or "")
+    found = ECR_IMAGE.fullmatch(uri or "")
     if uri is None or found is None:
         what = f"{uri} is no image of ECR" if uri else "compute.image_uri is not set"
         return missing("image", what, "`make push` makes the repository and prints the image.")
-    rest = uri[found.end() :]
-    which = (
-        {"imageDigest": rest[1:]} if rest.startswith("@") else {"imageTag": rest[1:] or "latest"}
-    )
+    digest, tag = found["digest"], found["tag"]
+    which = {"imageDigest": digest} if digest else {"imageTag": tag or "latest"}
     try:
         clients.ecr.describe_images(
             registryId=found["account"], repositoryName=found["repository"], imageIds=[which]
@@ -130,25 +152,49 @@ def _image(spec: JobSpec, clients: Clients) -> Check:
         if code_of(error) in {"ImageNotFoundException", "RepositoryNotFoundException"}:
             return missing("image", f"{uri} is not there", "`make push` brings it and prints it.")
         return _unknown("image", error, spec, clients)
-    if rest.startswith("@"):
+    if digest:
         return ok("image", uri)
     return ok("image", f"{uri} (a tag: by digest, a job would always run the same image)")
 
 
 def _input(spec: JobSpec, clients: Clients) -> Check:
     uri = spec.input.uri
+
+    def look() -> Check:
+        try:
+            first = next(iter(clients.store.list(uri)), None)
+        except FileNotFoundError:
+            return missing("input", f"there is nothing under {uri}", "Check input.uri.")
+        return ok("input", f"{uri} holds {first.key}" if first else f"{uri} is empty")
+
+    return _place("input", look, spec, clients)
+
+
+def _output(spec: JobSpec, clients: Clients) -> Check:
+    """Reads what planning reads first, so that the launcher's policy allows it."""
+    uri = spec.parquet.uri
+    if not uri.startswith("s3://"):
+        return missing("output", f"{uri} is not in S3", "Name a folder in S3.")
+
+    def look() -> Check:
+        found = Commits(clients.store, uri).descriptor()
+        held = f"is the output of {found.name}" if found else "holds no vectors yet"
+        return ok("output", f"{uri} {held}")
+
+    return _place("output", look, spec, clients)
+
+
+def _place(name: str, look: Callable[[], Check], spec: JobSpec, clients: Clients) -> Check:
+    """A look into S3, whatever comes of it."""
     try:
-        first = next(iter(clients.store.list(uri)), None)
-    except FileNotFoundError:
-        return missing("input", f"there is nothing under {uri}", "Check input.uri.")
+        return look()
     except PermissionError as error:
         cause = error.__cause__ if isinstance(error.__cause__, ClientError) else error
-        return _unknown("input", cause, spec, clients)
-    except InputError as error:
-        return missing("input", error.what, error.hint)
+        return _unknown(name, cause, spec, clients)
+    except (InputError, OutputError) as error:
+        return missing(name, error.what, error.hint)
     except UserError as error:
-        return unknown("input", error.what, error.hint)
-    return ok("input", f"{uri} holds {first.key}" if first else f"{uri} is empty")
+        return unknown(name, error.what, error.hint)
 
 
 def _unknown(name: str, error: Exception, spec: JobSpec, clients: Clients) -> Check:

@@ -29,6 +29,8 @@ class Clients:
     def __init__(self, session: boto3.Session, region: str | None) -> None:
         self.session = session
         self._region = region
+        self.bucket_regions: dict[str, str] = {}
+        """Where buckets lie, as far as S3 has said it beside an answer."""
 
     @property
     def region(self) -> str:
@@ -48,7 +50,9 @@ class Clients:
     @cached_property
     def s3(self) -> S3Client:
         """Its own retries are off: :class:`embed_job.storage.s3.S3Store` makes them."""
-        return self._client("s3", region=self._region, total_attempts=1)  # type: ignore[no-any-return]
+        client = self._client("s3", region=self._region, total_attempts=1)
+        client.meta.events.register("after-call.s3", self._note_bucket_region)
+        return client  # type: ignore[no-any-return]
 
     @property
     def store(self) -> S3Store:
@@ -83,6 +87,16 @@ class Clients:
     @cached_property
     def iam(self) -> Any:
         return self._client("iam", region=self.region)
+
+    def _note_bucket_region(
+        self, parsed: Mapping[str, Any], context: Mapping[str, Any], **_: Any
+    ) -> None:
+        # S3 names it when a bucket is listed, and where it sends elsewhere; nobody has to ask.
+        headers = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        bucket = context.get("input_params", {}).get("Bucket")
+        region = headers.get("x-amz-bucket-region")
+        if bucket and region:
+            self.bucket_regions[bucket] = region
 
     def _client(
         self,

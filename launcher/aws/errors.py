@@ -163,12 +163,22 @@ def _denied(error: ClientError, spec: JobSpec | None, region: str | None) -> Use
     named = _NAMED_ACTION.search(_message_of(error))
     action = named[1] if named else action_of(str(error.operation_name))
     statement = statement_for(action, spec, region=region)
-    hint = (
-        f"Ask for this statement (`embed-job iam SPEC` prints the whole policy):\n{statement}"
-        if statement
-        else f"Ask for {action}; `embed-job iam SPEC` prints the whole policy."
-    )
+    whole = "`embed-job iam SPEC` prints the whole policy"
+    if action.startswith("kms:"):
+        hint = _key_hint(action, statement)
+    elif statement:
+        hint = f"Ask for this statement ({whole}):\n{statement}"
+    else:
+        hint = f"Ask for {action}" + (f"; {whole}." if spec is None else ".")
     return UserError(action, f"AWS does not allow it: {_message_of(error)}", hint)
+
+
+def _key_hint(action: str, statement: str | None) -> str:
+    """The refused key may be the bucket's, of which no spec tells and which no policy names."""
+    hint = f"A bucket's own key must grant {action} to this identity in the key's policy"
+    if statement is None:
+        return f"{hint}; `embed-job iam` grants no key that the spec does not name."
+    return f"{hint}. For the key that the spec names, ask for this statement as well:\n{statement}"
 
 
 def action_of(operation: str) -> str:

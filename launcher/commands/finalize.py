@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import typer
 
@@ -15,19 +16,24 @@ def finalize_command(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a job's whole output and commit it. Does nothing twice."""
+    """Check a job's whole output and commit it. Does nothing twice, and nothing while a job of
+    the same spec runs."""
     from embed_job.errors import ExitCode
     from launcher.aws.errors import explained
     from launcher.commands.arguments import print_facts, print_json
     from launcher.job.finalizing import finalize, prefix_of
+    from launcher.job.submit import refuse_second_run
     from launcher.watch.target import find_target
 
     found = find_target(target, overrides=overrides or [], region=region, environment=os.environ)
-    job = found.job
-    if job.running:
-        typer.echo(f"{job.name} is still {job.status}: hosts may be at work.", err=True)
-    with explained(found.spec, region=found.clients.known_region):
-        verdict, _ = finalize(found.clients.store, job.name, prefix_of(job))
+    job, clients = found.job, found.clients
+    with explained(found.spec, region=clients.known_region):
+        verdict, _ = finalize(
+            clients.store,
+            job.name,
+            prefix_of(job),
+            check=partial(refuse_second_run, clients=clients),
+        )
     documents = verdict.counts.documents
     if as_json:
         print_json(

@@ -9,6 +9,8 @@ from typing import Any
 
 from embed_job.errors import SpecError
 from embed_job.spec import JobSpec
+from launcher.aws.images import ECR_IMAGE
+from launcher.aws.packaged import partition_of
 from launcher.job.names import name_stem
 from launcher.job.request import compute_of
 
@@ -18,10 +20,6 @@ REGION, ACCOUNT = "REGION", "ACCOUNT_ID"
 LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
 
 ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/.+")
-IMAGE = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
-    r"(?P<repository>[^@:]+)"
-)
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -121,10 +119,10 @@ def arns_of(spec: JobSpec, *, region: str | None, account: str | None) -> Arns:
     """The resources of a spec. Raises SpecError where it is not one for SageMaker."""
     compute = compute_of(spec)
     role = ROLE.fullmatch(compute.role_arn or "")
-    image = IMAGE.match(compute.image_uri or "")
-    partition = role["partition"] if role else "aws"
+    image = ECR_IMAGE.fullmatch(compute.image_uri or "")
     account = (role["account"] if role else None) or account or ACCOUNT
     region = compute.region or region or REGION
+    partition = role["partition"] if role else partition_of(region)
     repository = (
         f"arn:{partition}:ecr:{image['region']}:{image['account']}:repository/{image['repository']}"
         if image

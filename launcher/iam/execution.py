@@ -46,9 +46,11 @@ def _logs(arns: Arns) -> list[dict[str, Any]]:
     metrics = allow("InstanceMetrics", ["cloudwatch:PutMetricData"], ["*"])
     # The action knows no resource; its namespace narrows it.
     metrics["Condition"] = {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}}
+    group, within = arns.log_group(), f"{arns.log_group()}:*"
     return [
-        allow("MakeLogGroup", ["logs:CreateLogGroup"], [arns.log_group()]),
-        allow("FindLogs", ["logs:DescribeLogStreams"], [f"{arns.log_group()}:*"]),
+        # AWS names the group in either form where one is made.
+        allow("MakeLogGroup", ["logs:CreateLogGroup"], [group, within]),
+        allow("FindLogs", ["logs:DescribeLogStreams"], [within]),
         allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [arns.log_streams()]),
         metrics,
     ]

@@ -39,8 +39,10 @@ def launcher_policy(spec: JobSpec, arns: Arns) -> dict[str, Any]:
 
 
 def _prices(spec: JobSpec) -> list[dict[str, Any]]:
-    """The Price List API, which knows no resource; not asked where the spec states a price."""
-    if compute_of(spec).price_per_hour_usd is not None:
+    """The Price List API, which knows no resource; not asked where the spec prices its only
+    choice of machines."""
+    compute = compute_of(spec)
+    if compute.price_per_hour_usd is not None and not compute.instance_preferences:
         return []
     return [allow("AskPrices", ["pricing:GetProducts"], ["*"])]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,15 +30,20 @@ def prefix_of(job: JobState) -> str:
     return job.prefix
 
 
-def finalize(store: Store, job: str, prefix: str) -> tuple[Verdict, Report]:
+def finalize(
+    store: Store, job: str, prefix: str, *, check: Callable[[str], None] | None = None
+) -> tuple[Verdict, Report]:
     """Check the whole output and commit the job, by the order and listing of its prefix.
 
+    check: gets the spec's name first, and raises where its output is not to be touched.
     Idempotent. Raises InputError where the order is gone.
     """
     from embed_job.fleet.finalize import finalize_job
 
     with tempfile.TemporaryDirectory(prefix="embed-job-") as folder:
         order = fetch_order(store, prefix, Path(folder))
+        if check is not None:
+            check(order.spec.name)
         listing = Path(folder) / LISTING_FILE
         return finalize_job(
             store,

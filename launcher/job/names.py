@@ -31,12 +31,14 @@ class JobNames:
 def name_stem(spec_name: str) -> str:
     """What every job of a spec is called before its time: the same for ever, 42 characters at most.
 
-    A longer name keeps its beginning and gets 8 digits of its hash, so that two of them differ.
+    In lower case, for SageMaker may lower it in ARNs, and IAM compares those by case. A longer
+    name keeps its beginning and gets 8 digits of its hash, so that two of them differ.
     """
-    if len(spec_name) <= MAX_STEM:
-        return spec_name
+    lower = spec_name.lower()
+    if len(lower) <= MAX_STEM:
+        return lower
     digest = hashlib.sha256(spec_name.encode()).hexdigest()[:8]
-    return f"{spec_name[: MAX_STEM - 9].rstrip('-')}-{digest}"
+    return f"{lower[: MAX_STEM - 9].rstrip('-')}-{digest}"
 
 
 def new_names(
@@ -57,5 +59,8 @@ def names_of(job: str, output_uri: str, *, region: str) -> JobNames:
 
 
 def is_job_of(spec_name: str, job: str) -> bool:
-    """Whether a job's name is one that a spec of this name gives; ``kb`` has none of ``kb-2``."""
-    return re.fullmatch(re.escape(name_stem(spec_name)) + _SUFFIX, job) is not None
+    """Whether a job's name is one that a spec of this name gives; ``kb`` has none of ``kb-2``.
+
+    Case does not count, in either name.
+    """
+    return re.fullmatch(re.escape(name_stem(spec_name)) + _SUFFIX, job.lower()) is not None

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from launcher.aws.packaged import processing_types
+
 CPU_FAMILIES = frozenset(
     {"t3", "m4", "m5", "m6i", "m7i", "m7i-flex", "m8i", "m8i-flex", "c4", "c5", "c6i", "c7i"}
     | {"c7i-flex", "c8i", "c8i-flex", "r5", "r5d", "r6i", "r7i", "r8i", "r8i-flex"}
@@ -73,25 +75,30 @@ _VCPUS_OF_SIZE = {"large": 2, "xlarge": 4}
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One type. None: not known. nvme_gb: size of the local disk that is its only volume."""
+    """One type. None: not known. nvme_gb: size of the local disk that is its only volume.
+    offered: whether the installed SDK knows it of SageMaker Processing."""
 
     name: str
     vcpus: int | None
     gpu: bool | None
     nvme: bool | None
     nvme_gb: int | None
+    offered: bool
 
 
 def instance(name: str) -> Instance:
-    """What is known of a type such as ``ml.c7i.4xlarge``; of an unknown family, nothing."""
+    """What is known of a type such as ``ml.c7i.4xlarge``; of an unknown family, nothing, and no
+    vCPUs of a size that the SDK does not know."""
     _, family, size = name.split(".")
+    offered = name in processing_types()
     known = family in CPU_FAMILIES or family in GPU_FAMILIES
     return Instance(
         name,
-        vcpus=_vcpus(family, size) if known else None,
+        vcpus=_vcpus(family, size) if known and offered else None,
         gpu=family in GPU_FAMILIES if known else None,
         nvme=family in NVME_FAMILIES if known else None,
         nvme_gb=_NVME_GB.get(family, {}).get(size),
+        offered=offered,
     )
 
 

@@ -24,6 +24,8 @@ BATCH_ROWS = 32 << 10
 MAX_NAMES = 1000
 LARGEST = 5
 DRAWN_PER_KIND = 32
+MAX_COMPONENT = 255
+"""Bytes between two slashes that a file system takes."""
 
 Kind = tuple[Format, Compression] | None
 KINDS: tuple[Kind, ...] = (
@@ -53,7 +55,8 @@ class ListingFacts:
     sizes, codes: of every object in order of the keys, those without documents included, for S3
     shares out all of them; codes index KINDS. files, bytes, empty: of what holds documents.
     largest: name and size of some, largest first. drawn: files to sample, drawn by size within
-    their kind. ignored, hidden: counts; ignored_names: the first of them.
+    their kind. ignored, hidden: counts; ignored_names: the first of them. unfit: some names that
+    can't be copied to a disk as they are.
     """
 
     uri: str
@@ -69,6 +72,7 @@ class ListingFacts:
     ignored: int
     ignored_names: tuple[str, ...]
     hidden: int
+    unfit: tuple[str, ...] = ()
 
     @property
     def objects(self) -> int:
@@ -125,6 +129,15 @@ def name_of_kind(kind: Kind) -> str:
     return form.value if how is Compression.NONE else f"{form.value}.{how.value}"
 
 
+def _is_unfit(name: str) -> bool:
+    """Whether a name can't be a path: an empty component, or one of more than 255 bytes."""
+    if name[:1] == "/" or "//" in name:
+        return True
+    return len(name) > MAX_COMPONENT // 4 and any(
+        len(part.encode()) > MAX_COMPONENT for part in name.split("/")
+    )
+
+
 @dataclass(slots=True)
 class _Tally:
     """Adds up a stream of objects."""
@@ -137,6 +150,7 @@ class _Tally:
     ignored_names: list[str] = field(default_factory=list)
     ignored: int = 0
     hidden: int = 0
+    unfit: list[str] = field(default_factory=list)
     largest: list[tuple[int, str]] = field(default_factory=list)
     drawn: dict[int, list[tuple[float, str, int, str]]] = field(default_factory=dict)
 
@@ -180,6 +194,8 @@ class _Tally:
         code = code_of(name)
         if not code:
             self._ignore(name)
+        elif len(self.unfit) < LARGEST and _is_unfit(name):
+            self.unfit.append(name)
         return code
 
     def _ignore(self, name: str) -> None:
@@ -232,6 +248,7 @@ class _Tally:
             ignored=self.ignored,
             ignored_names=tuple(self.ignored_names),
             hidden=self.hidden,
+            unfit=tuple(self.unfit),
         )
 
     def _drawn_files(self) -> Iterator[SourceFile]:

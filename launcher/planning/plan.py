@@ -125,6 +125,7 @@ def _known(
         account=account_of(clients) if on == "sagemaker" else None,
         listing=gathered.listing,
         siblings=gathered.siblings,
+        bucket_regions=dict(clients.bucket_regions),
         shares={choice.instance_count: choice.shares for choice in chosen if choice.shares},
         outlooks=tuple(
             Outlook(choice.instance_type, choice.hours, choice.cost_usd, output_bytes)

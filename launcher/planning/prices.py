@@ -34,10 +34,13 @@ def find_price(
 
     pricing: makes the client, when it is needed; None: AWS is not to be asked.
     """
-    if compute.price_per_hour_usd is not None and compute.instance_type == instance_type:
+    several = bool(compute.instance_preferences)
+    asked = not several and compute.instance_type == instance_type
+    if compute.price_per_hour_usd is not None and asked:
         return Price(compute.price_per_hour_usd, "compute.price_per_hour_usd of the spec")
     if pricing is None or region is None:
-        return Price(None, "unknown: AWS was not asked; set compute.price_per_hour_usd")
+        hint = "" if several else "; set compute.price_per_hour_usd"
+        return Price(None, f"unknown: AWS was not asked{hint}")
     try:
         pages = (
             pricing()

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from embed_job.errors import InputError
 from embed_job.report.model import Report
 from embed_job.spec import JobSpec
+from embed_job.spec.compute import ComputeSpec
 from launcher.planning.instances import instance
 
 
@@ -47,8 +48,7 @@ def find_rate(spec: JobSpec, report: Report | None, *, instance_type: str) -> Ra
     where that was of the same type, else scaled from its cores to the type's vCPUs.
     """
     compute = spec.compute
-    asked = compute is not None and compute.instance_type == instance_type
-    if compute is not None and compute.tokens_per_s is not None and asked:
+    if compute and compute.tokens_per_s is not None and _is_only(compute, instance_type):
         return Rate(compute.tokens_per_s, True, "compute.tokens_per_s of the spec")
     if report is None:
         return Rate(None, False, "unknown: give --report out/dry-run (from `make dry-run`)")
@@ -70,9 +70,14 @@ def find_rate(spec: JobSpec, report: Report | None, *, instance_type: str) -> Ra
 def vcpus_of(spec: JobSpec, instance_type: str) -> int | None:
     """vCPUs of one instance: as the spec says for its type, else from the table."""
     compute = spec.compute
-    if compute and compute.vcpus and compute.instance_type == instance_type:
+    if compute and compute.vcpus and _is_only(compute, instance_type):
         return compute.vcpus
     return instance(instance_type).vcpus
+
+
+def _is_only(compute: ComputeSpec, instance_type: str) -> bool:
+    """Whether compute's rate and vCPUs are of that type; beside preferences they are of none."""
+    return not compute.instance_preferences and compute.instance_type == instance_type
 
 
 def _same_type(report: Report, instance_type: str) -> bool:
@@ -98,5 +103,6 @@ def _unusable(spec: JobSpec, report: Report, instance_type: str) -> str:
     if instance(instance_type).gpu:
         return f"the report is of a CPU ({report.machine.cpu})"
     if vcpus_of(spec, instance_type) is None:
-        return f"the vCPUs of {instance_type}; set compute.vcpus"
+        several = spec.compute is not None and spec.compute.instance_preferences
+        return f"the vCPUs of {instance_type}{'' if several else '; set compute.vcpus'}"
     return ""

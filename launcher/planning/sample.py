@@ -186,8 +186,10 @@ class _Metered:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def open_range(self, key: str, start: int = 0, end: int | None = None) -> ByteStream:
-        return _MeteredStream(self._store.open_range(key, start, end), self)
+    def open_range(
+        self, key: str, start: int = 0, end: int | None = None, *, etag: str | None = None
+    ) -> ByteStream:
+        return _MeteredStream(self._store.open_range(key, start, end, etag=etag), self)
 
 
 class _MeteredStream:

@@ -6,13 +6,11 @@ import re
 from collections.abc import Iterator
 
 from embed_job.spec.compute import ComputeSpec
+from launcher.aws.images import ECR_IMAGE
+from launcher.aws.packaged import partition_of
 from launcher.rules.problems import Known, Problem, error, warning
 
 ROLE = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/?[a-zA-Z_0-9+=,.@\-_/]+")
-ECR_IMAGE = re.compile(
-    r"(\d{12})\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/[^@:]+(?::[^@]+)?(@sha256:[0-9a-f]{64})?"
-)
-_PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
 
 def access(compute: ComputeSpec, known: Known) -> Iterator[Problem]:
@@ -27,8 +25,8 @@ def access(compute: ComputeSpec, known: Known) -> Iterator[Problem]:
     if compute.output_kms_key and compute.delivery == "direct":
         yield warning(
             "compute.output_kms_key",
-            "has no effect with delivery: direct, where hosts write to S3 themselves",
-            "Set the key as the bucket's default encryption.",
+            "encrypts nothing with delivery: direct, where hosts write to S3 themselves",
+            "Keep it: it grants the role the key. Set it as the bucket's default encryption too.",
         )
 
 
@@ -46,13 +44,9 @@ def _role(compute: ComputeSpec, known: Known) -> Iterator[Problem]:
     if known.account and account != known.account:
         what = f"belongs to account {account}, but you are in {known.account}"
         yield error(where, what, "A job takes a role of its own account: switch either.")
-    if known.region and partition != _partition(known.region):
+    if known.region and partition != partition_of(known.region):
         what = f"is of partition {partition}, but the job runs in {known.region}"
         yield error(where, what, "Name a role of that partition.")
-
-
-def _partition(region: str) -> str:
-    return next((name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws")
 
 
 def _image(compute: ComputeSpec, known: Known) -> Iterator[Problem]:
@@ -65,14 +59,14 @@ def _image(compute: ComputeSpec, known: Known) -> Iterator[Problem]:
         hint = "`make push` copies it there, and prints what to put here."
         yield error(where, "is no image in a private ECR repository", hint)
         return
-    account, region, digest = found.groups()
+    account, region = found["account"], found["region"]
     if known.region and region != known.region:
         what = f"lies in {region}, but the job runs in {known.region}"
         yield error(where, what, f"`make push` with AWS_REGION={known.region}, or move the job.")
     if known.account and account != known.account:
         what = f"belongs to account {account}, but you are in {known.account}"
         yield error(where, what, "`make push` copies it into a repository of yours.")
-    if digest is None:
+    if found["digest"] is None:
         yield warning(
             where,
             "names a tag, which may be another image tomorrow",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 from embed_job.spec import JobSpec
@@ -17,7 +18,6 @@ JOB_FILES_CHARS = len("_embed_job/jobs/") + 63 + len("/input/listing.parquet")
 """What the job's own files add to the output's URI."""
 
 _ENVIRONMENT_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_TAG = re.compile(r"[\w\s.:/=+\-@]*")
 _KMS_KEY = re.compile(r"[a-zA-Z0-9:/_-]*")
 _SECRET_NAME = re.compile(
     r"PASSW(OR)?D|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.I
@@ -88,7 +88,7 @@ def _tags(compute: ComputeSpec) -> Iterator[Problem]:
         if not 1 <= len(key) <= 128 or len(value) > MAX_VALUE:
             what = "is too long: a key takes 128 characters, a value 256"
             yield error(at, what if key else "has no key", "Shorten it.")
-        if not _TAG.fullmatch(key) or not _TAG.fullmatch(value):
+        if not _is_tag(key) or not _is_tag(value):
             hint = "Letters, digits, spaces and . : / = + - @ _"
             yield error(at, "holds characters that AWS refuses in a tag", hint)
         if _SECRET_VALUE.search(value):
@@ -97,6 +97,11 @@ def _tags(compute: ComputeSpec) -> Iterator[Problem]:
             yield error(at, "begins with aws:, which is AWS's own", "Choose another key.")
         if key.startswith("embed-job:"):
             yield error(at, "is set by the launcher", "Choose another key.")
+
+
+def _is_tag(text: str) -> bool:
+    r"""AWS's [\p{L}\p{Z}\p{N}_.:/=+\-@]*; ``\s`` would take tabs and line ends for separators."""
+    return all(char in "_.:/=+-@" or unicodedata.category(char)[0] in "LZN" for char in text)
 
 
 def _network(compute: ComputeSpec) -> Iterator[Problem]:

@@ -16,6 +16,8 @@ SMALL_BYTES = 10**9
 """Below, nobody waits long for an uneven share."""
 MANY_SPLITS = 100_000
 SMALL_SPLIT_BYTES = 1 << 20
+ONE_TYPE_ONLY = ("price_per_hour_usd", "tokens_per_s", "vcpus")
+"""What compute says of its only type; of several, nobody could tell which it means."""
 SPOOL_GB = 5
 """Unfinished Parquet files of all workers of a host, before they are uploaded."""
 
@@ -55,12 +57,23 @@ def _preferences(compute: ComputeSpec) -> Iterator[Problem]:
     if types and compute.model_fields_set & {"instance_type", "instance_count"}:
         what = "excludes compute.instance_type and compute.instance_count"
         yield error(where, what, "Keep either.")
+    for key in ONE_TYPE_ONLY if types else ():
+        if getattr(compute, key) is not None:
+            what = "is of one type, and compute.instance_preferences names its own"
+            hint = "Remove it: prices are asked of AWS, and rates come from --report."
+            yield error(f"compute.{key}", what, hint)
 
 
 def _type(spec: JobSpec, compute: ComputeSpec, found: Instance, where: str) -> Iterator[Problem]:
     if found.gpu is None:
         what = f"{found.name} is not known here, so nothing is checked of its disk and devices"
         yield warning(where, what, "Check that SageMaker Processing offers it in your region.")
+    elif not found.offered:
+        what = f"{found.name} is no type of SageMaker Processing that the installed SDK knows"
+        hint = "Check its name and size; where it is new, update boto3, or set compute.vcpus."
+        if compute.instance_preferences:
+            hint = "Check its name and size; where it is new, update boto3."
+        yield warning(where, what, hint)
     if found.gpu:
         # All engines of the spec so far run on CPUs; a GPU engine on a CPU type belongs here.
         what = f"{found.name} has a GPU, which engine {spec.model.engine} does not use"

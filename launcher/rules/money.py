@@ -30,8 +30,8 @@ def money(compute: ComputeSpec, known: Known) -> Iterator[Problem]:
             )
             yield error("compute.max_cost_usd", what, "Raise it, or embed less.")
     if compute.max_cost_usd is not None and any(look.cost_usd is None for look in known.outlooks):
-        yield warning(
-            "compute.max_cost_usd",
-            "can't be held against a cost that is not known",
-            "Give a rate (--report out/dry-run) and a price (compute.price_per_hour_usd).",
-        )
+        hint = "Give a rate (--report out/dry-run) and a price (compute.price_per_hour_usd)."
+        if compute.instance_preferences:
+            hint = "Give a rate (--report out/dry-run), and let AWS be asked for prices."
+        what = "can't be held against a cost that is not known"
+        yield warning("compute.max_cost_usd", what, hint)

@@ -27,6 +27,8 @@ def places(spec: JobSpec, compute: ComputeSpec, known: Known) -> Iterator[Proble
         yield error(_INPUT, "is a pattern, but SageMaker copies by prefix", hint)
     yield from _nesting(source.rstrip("/") + "/", target.rstrip("/") + "/")
     yield from _siblings(source, compute, known)
+    yield from _regions(source, target, compute, known)
+    yield from _unfit(compute, known)
     if known.listing is not None and not known.listing.bytes:
         what = f"none of its {known.listing.objects:,} objects holds anything to embed"
         yield error(_INPUT, what, "Known are .jsonl .csv .tsv .parquet .txt .md, and .gz and .zst.")
@@ -41,6 +43,15 @@ def _nesting(source: str, target: str) -> Iterator[Problem]:
         yield error(_OUTPUT, f"holds the input {source}", hint)
 
 
+def _unfit(compute: ComputeSpec, known: Known) -> Iterator[Problem]:
+    """On a host's disk ``a//b`` is ``a/b``, which is not what the listing names."""
+    if compute.sharing != "sharded_by_s3_key" or known.listing is None or not known.listing.unfit:
+        return
+    what = f"objects such as {known.listing.unfit[0][:80]!r} can't be copied to a disk by name"
+    hint = "Rename them (no empty part between slashes, none over 255 bytes), or sharing: balanced."
+    yield error(_INPUT, what, hint)
+
+
 def _siblings(source: str, compute: ComputeSpec, known: Known) -> Iterator[Problem]:
     """SageMaker copies whatever begins with a prefix. A folder is asked for with its slash, so
     its siblings stay out; one object can't be told from them."""
@@ -53,3 +64,28 @@ def _siblings(source: str, compute: ComputeSpec, known: Known) -> Iterator[Probl
     elif compute.sharing == "sharded_by_s3_key":
         what = f"is one object, but SageMaker would copy {names} too"
         yield error(_INPUT, what, "Put it into a folder of its own, or set sharing: balanced.")
+
+
+def _regions(source: str, target: str, compute: ComputeSpec, known: Known) -> Iterator[Problem]:
+    """SageMaker copies from and to buckets of the job's own region alone."""
+    if known.on == "local" or known.region is None:
+        return
+    hint = f"Name a bucket in {known.region}, or set compute.region to the bucket's."
+    found = known.bucket_regions.get(_bucket(target), known.region)
+    if found != known.region:
+        # Whoever writes the vectors, the job's own files lie there too, for SageMaker to copy.
+        what = f"lies in {found}, and the job runs in {known.region}: SageMaker can't reach it"
+        yield error(_OUTPUT, what, hint)
+    found = known.bucket_regions.get(_bucket(source), known.region)
+    if found == known.region:
+        return
+    if compute.sharing == "sharded_by_s3_key":
+        what = f"lies in {found}, and the job runs in {known.region}: SageMaker can't copy it"
+        yield error(_INPUT, what, hint)
+    else:
+        what = f"lies in {found}, and the job runs in {known.region}"
+        yield warning(_INPUT, what, f"Each byte read costs the transfer between them. {hint}")
+
+
+def _bucket(uri: str) -> str:
+    return uri.removeprefix("s3://").partition("/")[0]

@@ -46,7 +46,8 @@ class Known:
     """What is known beside the spec. None or empty: not known, and rules about it are silent.
 
     on: where the job is to run. region, account: of whoever submits it. siblings: what else
-    begins as input.uri does. shares: by number of hosts, for the spec's way of sharing.
+    begins as input.uri does.
+    bucket_regions: where buckets lie. shares: by number of hosts, for the spec's way of sharing.
     """
 
     on: Literal["sagemaker", "local"] = "sagemaker"
@@ -54,5 +55,6 @@ class Known:
     account: str | None = None
     listing: ListingFacts | None = None
     siblings: tuple[str, ...] = ()
+    bucket_regions: Mapping[str, str] = field(default_factory=dict)
     shares: Mapping[int, Shares] = field(default_factory=dict)
     outlooks: tuple[Outlook, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ from embed_job.spec import JobSpec
 from launcher.aws.clients import Clients
 from launcher.aws.errors import AWS_ERRORS, explain, is_denied, is_passing
 from launcher.watch.jobs import JobState, describe_job
-from launcher.watch.logs import JobLogs
+from launcher.watch.logs import TAIL_LINES, JobLogs
 from launcher.watch.progress import ProgressReader
 
 Tell = Callable[[str], None]
@@ -18,10 +19,12 @@ Tell = Callable[[str], None]
 
 FIRST_POLL_S = 5.0
 LONGEST_POLL_S = 30.0
+_HOST = re.compile(r"\balgo-\d+\b")
 PROGRESS_EVERY_S = 60.0
 MAX_FAILURES = 10
 """Questions in a row without an answer before following is given up; the job goes on."""
-TAIL_LINES = 20
+SETTLE_S = 5.0
+"""How long the last lines of a host may take to arrive in CloudWatch."""
 
 
 @dataclass(slots=True)
@@ -54,9 +57,11 @@ class Follower:
         # Kept: followed again after Ctrl-C, a job's log goes on where it was.
         logs = self._logs.setdefault(job, JobLogs(self.clients.logs, job))
         progress = self._progress.setdefault(job, _reader(self.clients, state))
-        wait_s, failures = FIRST_POLL_S, 0
+        wait_s, failures, seen_running = FIRST_POLL_S, 0, state.running
         while True:
             self._tell_status(state)
+            if seen_running and not state.running:
+                self._settle()
             self._look(logs, progress, last=not state.running)
             if not state.running:
                 return state
@@ -87,6 +92,12 @@ class Follower:
             found.where, found.what, f"The job goes on by itself. {found.hint}"
         ) from error
 
+    def _settle(self) -> None:
+        try:
+            self.sleep(SETTLE_S)
+        except KeyboardInterrupt:
+            return  # the job has ended: there is nothing to stop, only less to wait for
+
     def _tell_status(self, state: JobState) -> None:
         line = state.status
         if state.status == "InProgress":
@@ -98,19 +109,20 @@ class Follower:
     def _look(self, logs: JobLogs, progress: ProgressReader | None, *, last: bool) -> None:
         """Show log lines and progress; what is not to be had of them is said once."""
         if self.show_logs:
-            self._try("the log", lambda: self._tell_lines(logs))
+            self._try("the log", lambda: self._tell_lines(logs, last=last), last=last)
         told_s = self._told_progress_s
         due = told_s is None or last or self.clock() - told_s >= PROGRESS_EVERY_S
         if progress is not None and due:
             self._told_progress_s = self.clock()
             self._try("progress", lambda: self.tell(progress.look().shown()))
 
-    def _tell_lines(self, logs: JobLogs) -> None:
-        for line in logs.new_lines():
-            if shown := line.shown():
-                self.tell(shown)
+    def _tell_lines(self, logs: JobLogs, *, last: bool) -> None:
+        for lines in logs.rest() if last else [logs.new_lines()]:
+            for line in lines:
+                if shown := line.shown():
+                    self.tell(shown)
 
-    def _try(self, what: str, show: Callable[[], None]) -> None:
+    def _try(self, what: str, show: Callable[[], None], *, last: bool = False) -> None:
         if what in self._mute:
             return
         try:
@@ -118,7 +130,7 @@ class Follower:
         except (*AWS_ERRORS, PermissionError, UserError) as error:
             cause = error.__cause__ if isinstance(error, PermissionError) else error
             if isinstance(cause, AWS_ERRORS):
-                if is_passing(cause):
+                if is_passing(cause) and not last:
                     return
                 self._mute |= {what} if is_denied(cause) else set()
                 error = explain(cause, self.spec, region=self.clients.known_region)
@@ -131,12 +143,14 @@ def _reader(clients: Clients, state: JobState) -> ProgressReader | None:
     return ProgressReader(clients.store, state.output, state.prefix)
 
 
-def tail_of(
-    clients: Clients, job: str, *, spec: JobSpec | None, lines: int = TAIL_LINES
-) -> list[str]:
-    """The end of a job's log, readable; a line that says why where it can't be read."""
+def tail_of(clients: Clients, state: JobState, *, spec: JobSpec | None) -> list[str]:
+    """The end of a job's log, readable, and that of the hosts which its end is laid to.
+
+    One line that says why where it can't be read.
+    """
+    hosts = set(_HOST.findall(f"{state.exit_message} {state.failure_reason}"))
     try:
-        found = JobLogs(clients.logs, job).last_lines(lines)
+        found = JobLogs(clients.logs, state.name).last_lines(TAIL_LINES, hosts=hosts)
     except AWS_ERRORS as error:
         return [f"The log can't be read: {explain(error, spec, region=clients.known_region)}"]
     return [shown for line in found if (shown := line.shown())]

@@ -62,7 +62,7 @@ def tell_failure(state: JobState, follower: Follower) -> None:
     """Why a job is no success, as far as the service and its log say."""
     tell = follower.tell
     if not follower.show_logs:
-        for line in tail_of(follower.clients, state.name, spec=follower.spec):
+        for line in tail_of(follower.clients, state, spec=follower.spec):
             tell(line)
     tell(f"{state.name} ended as {state.status}, which is no success.")
     if state.exit_message:

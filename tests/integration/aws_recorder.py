@@ -33,7 +33,8 @@ class Call:
 @dataclass
 class Aws:
     """url: for AWS_ENDPOINT_URL. calls: what was asked. jobs: statuses of a job, the last of which
-    stays. facts: further fields of its description. refusals: by operation, code and message."""
+    stays. facts: further fields of its description. refusals: by operation, code and
+    message. bucket_regions: what S3 says beside its answers."""
 
     url: str
     upstream: str
@@ -41,13 +42,14 @@ class Aws:
     jobs: dict[str, list[str]] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     refusals: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
+    bucket_regions: dict[str, str] = field(default_factory=dict)
 
     def made(self, service: str) -> list[str]:
         """Operations of a service, in order."""
         return [call.operation for call in self.calls if call.service == service]
 
     def clear(self) -> None:
-        for kept in (self.calls, self.jobs, self.facts, self.refusals):
+        for kept in (self.calls, self.jobs, self.facts, self.refusals, self.bucket_regions):
             kept.clear()
 
 
@@ -76,6 +78,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in own:
                 self.send_header(name, value)
+        region = self.aws.bucket_regions.get(call.request.get("bucket", ""))
+        if region and call.operation == "ListObjectsV2":
+            self.send_header("x-amz-bucket-region", region)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer)

@@ -15,6 +15,7 @@ import pytest
 from embed_job.errors import ExitCode, UserError
 from launcher.aws.clients import make_clients
 from launcher.watch.follow import Follower
+from launcher.watch.logs import JobLogs
 from launcher.watch.wait import Choice, wait_for
 
 
@@ -91,6 +92,18 @@ def logger(job: str) -> Callable[[int], None]:
     return say
 
 
+def say_once(job: str, host: str, texts: list[str]) -> None:
+    """Writes the log of one host."""
+    client = boto3.client("logs")
+    group, stream = "/aws/sagemaker/ProcessingJobs", f"{job}/{host}-1700000000"
+    if not client.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
+        client.create_log_group(logGroupName=group)
+    client.create_log_stream(logGroupName=group, logStreamName=stream)
+    now_ms = int(time.time() * 1000)
+    events = [{"timestamp": now_ms, "message": text} for text in texts]
+    client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+
 def never() -> Choice:
     raise AssertionError("nobody pressed Ctrl-C")
 
@@ -103,7 +116,7 @@ def test_only_completed_is_success(aws: Any, job: str) -> None:
     assert watch.told[0] == f"{job}: InProgress: starting machines"
     assert watch.told[-2] == f"{job}: Completed"
     # It asks less and less often.
-    assert watch.slept == sorted(watch.slept)
+    assert watch.slept[:-1] == sorted(watch.slept[:-1])
     for status in ("Failed", "Stopped"):
         aws.jobs[job] = ["InProgress", status]
         aws.facts[job] = {"ExitMessage": "algo-1: no room"}
@@ -119,7 +132,7 @@ def test_polling_slows_down_to_half_a_minute(aws: Any, job: str) -> None:
     aws.jobs[job] = ["InProgress"] * 15 + ["Completed"]
     wait_for(job, follower(watch), ask=never)
     assert watch.slept[0] == 5
-    assert watch.slept[-1] == 30
+    assert watch.slept[-2] == 30
     # Manifests are looked at once a minute, not at each question.
     looks = sum("splits committed" in line for line in watch.told)
     assert looks <= 2 + watch.now / 60
@@ -190,4 +203,53 @@ def test_each_line_of_a_growing_log_is_told_once(aws: Any, job: str) -> None:
         ask=never,
     )
     lines = [line.partition(" | ")[2] for line in watch.told if "algo-2 | " in line]
-    assert lines == ["hello number=0", "hello number=1", "hello number=2"]
+    # The last is said after the end, while the log's end arrives.
+    assert lines == [f"hello number={number}" for number in range(4)]
+
+
+@pytest.mark.parametrize("show_logs", [True, False])
+def test_the_last_lines_of_a_failed_host_are_told_however_many_others_speak(
+    aws: Any, job: str, show_logs: bool
+) -> None:
+    watch = Watch()
+    aws.jobs[job] = ["InProgress", "Failed"]
+    aws.facts[job] = {"ExitMessage": "algo-7: no room"}
+
+    def sleep(seconds: float) -> None:
+        if len(watch.slept) == 1:  # the job has ended, and CloudWatch gets its log only now
+            for number in range(1, 25):
+                say_once(job, f"algo-{number}", [f"last of {number}"])
+        watch.sleep(seconds)
+
+    clients = make_clients(None, environment=os.environ)
+    found = Follower(clients, watch.told.append, None, watch.clock, sleep, show_logs)
+    assert wait_for(job, found, ask=never).exit_code == ExitCode.INCOMPLETE
+    told = [line.partition("| ")[2] for line in watch.told if "last of" in line]
+    assert "last of 7" in told
+    assert len(told) == len(set(told))
+    assert len(told) == (24 if show_logs else 21)
+
+
+def test_what_is_too_long_to_be_told_whole_still_shows_each_end(
+    aws: Any, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.watch.logs.MAX_LAST_LINES", 40)
+    for host in ("algo-1", "algo-2"):
+        say_once(job, host, [f"{host} {number}" for number in range(100)])
+    logs = JobLogs(make_clients(None, environment=os.environ).logs, job)
+    batches = list(logs.rest())
+    assert [line.text for line in batches[0]] == [
+        f"{host} {number}" for host in ("algo-1", "algo-2") for number in range(20)
+    ]
+    assert [line.text for line in batches[-1]] == [
+        f"{host} {number}" for host in ("algo-1", "algo-2") for number in range(80, 100)
+    ]
+    assert len(batches) == 2
+
+
+def test_ctrl_c_while_the_last_lines_arrive_is_no_question(aws: Any, job: str) -> None:
+    logger(job)(0)
+    aws.jobs[job] = ["InProgress", "Completed"]
+    watch = Watch(interrupted_at=2)
+    assert wait_for(job, follower(watch), ask=never).exit_code == ExitCode.OK
+    assert sum("hello number=0" in line for line in watch.told) == 1

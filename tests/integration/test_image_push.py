@@ -12,13 +12,24 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import boto3
 import pytest
 
 from embed_job.errors import UserError
-from launcher.push import Registry, ensure_repository, local_image, log_in, push, push_to_ecr
+from launcher.push import (
+    Registry,
+    check_manifest,
+    ensure_repository,
+    local_image,
+    log_in,
+    permitted,
+    push,
+    push_to_ecr,
+)
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 LABELS = {"version": "0.1.0", "target": "cpu"}
 
 
@@ -58,6 +69,57 @@ def test_the_repository_is_made_once_and_then_found(s3_bucket: str) -> None:
     assert made.endswith(".dkr.ecr.us-east-1.amazonaws.com/embed-job")
     described = ecr.describe_repositories(repositoryNames=["embed-job"])["repositories"]
     assert [item["imageScanningConfiguration"]["scanOnPush"] for item in described] == [True]
+
+
+def test_a_repository_that_is_there_is_not_made(aws: Any) -> None:
+    ecr = boto3.Session().client("ecr", region_name="us-east-1")
+    ensure_repository(ecr, f"embed-job-{uuid.uuid4().hex[:8]}")
+    name = str(aws.calls[-1].request["repositoryName"])
+    assert aws.made("ecr") == ["DescribeRepositories", "CreateRepository"]
+    ensure_repository(ecr, name)
+    assert aws.made("ecr")[2:] == ["DescribeRepositories"]
+
+
+def test_a_refusal_of_ecr_names_the_action_and_where_all_are_listed(aws: Any) -> None:
+    aws.refusals["DescribeRepositories"] = [(400, "AccessDeniedException", "no")]
+    ecr = boto3.Session().client("ecr", region_name="us-east-1")
+    with pytest.raises(UserError, match=r"docs/launcher\.md") as caught, permitted("us-east-1"):
+        ensure_repository(ecr, "embed-job")
+    assert caught.value.where == "ecr:DescribeRepositories"
+    assert "embed-job iam" not in str(caught.value)
+    assert caught.value.where in (ROOT / "docs" / "launcher.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused"),
+    [
+        ("application/vnd.docker.distribution.manifest.v2+json", False),
+        ("application/vnd.oci.image.manifest.v1+json", True),
+    ],
+)
+def test_a_manifest_that_sagemaker_refuses_is_refused_after_the_push(
+    s3_bucket: str, kind: str, refused: bool
+) -> None:
+    ecr = boto3.Session().client("ecr", region_name="us-east-1")
+    name = f"embed-job-{uuid.uuid4().hex[:8]}"
+    place = ensure_repository(ecr, name)
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": kind,
+            "config": {"mediaType": "c", "size": 1, "digest": "sha256:" + "1" * 64},
+            "layers": [],
+        }
+    )
+    put = ecr.put_image(
+        repositoryName=name, imageManifest=manifest, imageManifestMediaType=kind, imageTag="a"
+    )
+    uri = f"{place}@{put['image']['imageId']['imageDigest']}"
+    if not refused:
+        check_manifest(ecr, uri, repository=name)
+        return
+    with pytest.raises(UserError, match="DOCKER_BUILDKIT=0"):
+        check_manifest(ecr, uri, repository=name)
 
 
 def test_the_login_is_the_account_s_and_hides_its_password(s3_bucket: str) -> None:

@@ -375,6 +375,7 @@ def test_doctor_tells_what_it_may_not_see(aws: Any, cloud_spec: Path, cli: Cli) 
     assert "iam:GetRole" in checks["role"]["hint"]
     assert checks["image"]["state"] == "unknown"
     assert checks["input"]["state"] == "ok"
+    assert checks["output"]["state"] == "ok"
 
 
 def test_doctor_finds_what_is_missing(aws: Any, cloud_spec: Path, cli: Cli) -> None:
@@ -404,6 +405,60 @@ def test_doctor_finds_what_is_missing(aws: Any, cloud_spec: Path, cli: Cli) -> N
     checks = {check["name"]: check for check in json.loads(out)}
     assert checks["role"]["state"] == "ok"
     assert checks["role's trust"]["state"] == "missing"
+
+
+def test_doctor_asks_nothing_more_without_credentials(aws: Any, cloud_spec: Path, cli: Cli) -> None:
+    aws.refusals["GetCallerIdentity"] = [(403, "InvalidClientTokenId", "no such token")]
+    code, out, _ = cli("doctor", cloud_spec, "--json")
+    assert code == 6
+    assert json.loads(out)[-1]["name"] == "credentials"
+    assert {call.service for call in aws.calls} == {"sts"}
+
+
+def test_doctor_compares_whom_sagemaker_may_act_for(aws: Any, cloud_spec: Path, cli: Cli) -> None:
+    iam = boto3.client("iam")
+    states = []
+    for region in ("us-east-1", "eu-central-1"):
+        arn = f"arn:aws:sagemaker:{region}:123456789012:processing-job/*"
+        trust = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": "sagemaker.amazonaws.com"},
+                    "Action": "sts:AssumeRole",
+                    "Condition": {
+                        "StringEquals": {"aws:SourceAccount": "123456789012"},
+                        "ArnLike": {"aws:SourceArn": arn},
+                    },
+                }
+            ],
+        }
+        iam.create_role(RoleName="embed-job", AssumeRolePolicyDocument=json.dumps(trust))
+        try:
+            _, out, err = cli("doctor", cloud_spec, "--json", "--region", "us-east-1")
+            assert out, err
+        finally:
+            iam.delete_role(RoleName="embed-job")
+        checks = {check["name"]: check for check in json.loads(out)}
+        states.append(checks["role's trust"]["state"])
+        detail = checks["role's trust"]["detail"]
+    assert states == ["ok", "missing"]
+    assert "aws:SourceArn is arn:aws:sagemaker:eu-central-1" in detail
+
+
+def test_a_bucket_in_another_region_is_refused_by_what_s3_says_of_it(
+    aws: Any, s3_bucket: str, cloud_spec: Path, cli: Cli
+) -> None:
+    aws.bucket_regions[s3_bucket] = "ap-south-1"
+    _, out, err = cli("plan", cloud_spec, "--json")
+    assert out, err
+    found = {
+        problem["where"]
+        for problem in json.loads(out)["problems"]
+        if "ap-south-1" in problem["what"]
+    }
+    assert found == {"input.uri", "outputs.0.parquet.uri"}
 
 
 def test_help_is_quick_and_loads_no_client() -> None:

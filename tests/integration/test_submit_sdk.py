@@ -56,7 +56,9 @@ SPECS = {
 
 def read(path: Path, overrides: list[str]) -> JobSpec:
     if any(text.startswith("compute.instance_preferences") for text in overrides):
-        kept = [line for line in path.read_text().splitlines() if "  instance_" not in line]
+        # Said of one type: beside preferences they are refused.
+        single = ("  instance_", "  price_per_hour_usd", "  tokens_per_s")
+        kept = [line for line in path.read_text().splitlines() if not line.startswith(single)]
         path.write_text("\n".join(kept))
     return load_spec(path, overrides)
 

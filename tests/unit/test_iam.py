@@ -45,9 +45,9 @@ input: {uri: s3://corpus/kb/}
 outputs: [{parquet: {uri: s3://vectors/kb/}}]
 compute:
   region: eu-west-1
-  image_uri: 123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/embed-job@sha256:00
+  image_uri: 123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/embed-job@sha256:{digest}
   role_arn: arn:aws:iam::123456789012:role/embed-job
-""",
+""".replace("{digest}", "0" * 64),
         name="spec",
         overrides=overrides,
     )
@@ -144,6 +144,51 @@ def test_what_the_spec_does_not_say_is_a_placeholder() -> None:
     assert jobs == ["arn:aws:sagemaker:eu-west-1:123456789012:processing-job/kb-*"]
 
 
+def test_the_log_group_is_made_under_either_form_of_its_name() -> None:
+    group = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/sagemaker/ProcessingJobs"
+    made = statements(make_policies(spec_with()).execution_role)["MakeLogGroup"]
+    assert made["Resource"] == [group, f"{group}:*"]
+
+
+def test_prices_are_asked_for_unless_the_spec_prices_its_only_choice() -> None:
+    priced = "compute.price_per_hour_usd=1"
+    several = "compute.instance_preferences=[{instance_type: ml.c7i.large, instance_count: 1}]"
+    assert "AskPrices" in statements(make_policies(spec_with()).launcher)
+    assert "AskPrices" not in statements(make_policies(spec_with(priced)).launcher)
+    assert "AskPrices" in statements(make_policies(spec_with(priced, several)).launcher)
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("eu-west-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("eusc-de-east-1", "aws-eusc"),
+        ("us-isob-east-1", "aws-iso-b"),
+    ],
+)
+def test_without_a_role_the_region_tells_the_partition(region: str, partition: str) -> None:
+    spec = spec_with("compute.role_arn=null", f"compute.region={region}")
+    jobs = statements(make_policies(spec).launcher)["RunJobs"]["Resource"]
+    assert jobs == [f"arn:{partition}:sagemaker:{region}:ACCOUNT_ID:processing-job/kb-*"]
+
+
+@pytest.mark.parametrize("version", ["", ":latest", f"@sha256:{'0' * 64}", f":1@sha256:{'0' * 64}"])
+@pytest.mark.parametrize("host", ["dkr.ecr", "dkr.ecr-fips"])
+def test_an_image_s_repository_is_found_in_every_form(host: str, version: str) -> None:
+    uri = f"210987654321.{host}.us-east-1.amazonaws.com/team/kb{version}"
+    role = statements(make_policies(spec_with(f"compute.image_uri='{uri}'")).execution_role)
+    assert role["PullImage"]["Resource"] == [
+        "arn:aws:ecr:us-east-1:210987654321:repository/team/kb"
+    ]
+
+
+def test_jobs_are_named_in_lower_case_for_iam_compares_by_case() -> None:
+    jobs = statements(make_policies(spec_with("name=KB-Articles")).launcher)["RunJobs"]["Resource"]
+    assert jobs == ["arn:aws:sagemaker:eu-west-1:123456789012:processing-job/kb-articles-*"]
+
+
 def test_local_files_are_no_job_for_sagemaker() -> None:
     with pytest.raises(SpecError, match="not in S3"):
         make_policies(spec_with("input.uri=documents/"))
@@ -184,6 +229,28 @@ def test_without_a_spec_the_action_alone_is_named() -> None:
     told = explain(refusal("AccessDeniedException", "no", "StopProcessingJob"), None)
     assert told.where == "sagemaker:StopProcessingJob"
     assert "embed-job iam" in told.hint
+
+
+KEY_REFUSED = refusal(
+    "AccessDenied",
+    "User: x is not authorized to perform: kms:GenerateDataKey on resource: key/1",
+    "PutObject",
+    403,
+)
+
+
+def test_a_refused_key_is_said_to_be_granted_by_its_own_policy() -> None:
+    told = explain(KEY_REFUSED, spec_with())
+    assert told.where == "kms:GenerateDataKey"
+    assert "bucket's own key must grant kms:GenerateDataKey to this identity" in told.hint
+    assert "prints" not in told.hint
+
+
+def test_the_statement_of_a_key_that_the_spec_names_is_told_as_well() -> None:
+    told = explain(KEY_REFUSED, spec_with("compute.output_kms_key=alias/vectors"))
+    assert "bucket's own key" in told.hint
+    granted = json.loads(told.hint[told.hint.index("\n") :])
+    assert "kms:GenerateDataKey" in granted["Action"]
 
 
 def test_what_passes_is_told_from_what_does_not() -> None:

@@ -61,6 +61,16 @@ def test_settings_of_pip_are_named_to_docker_and_never_valued(build: ModuleType)
     ]
 
 
+def test_no_environment_turns_attestations_on(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUILDX_NO_DEFAULT_ATTESTATIONS", "0")
+    monkeypatch.setenv("DOCKER_BUILDKIT", "1")
+    found = build.environment()
+    assert found["BUILDX_NO_DEFAULT_ATTESTATIONS"] == "1"
+    assert found["DOCKER_BUILDKIT"] == "1"
+
+
 def test_a_folder_that_is_no_bundle_is_told_before_docker_is_asked(
     build: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:

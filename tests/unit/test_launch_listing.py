@@ -231,3 +231,14 @@ def test_about_as_many_bundles_as_the_engine_makes(ending: str, form: Format) ->
     assert len(files) > MAX_BUNDLE_FILES
     spec = InputSpec(uri="s3://b/in")
     assert made.splits == pytest.approx(len(plan_splits(cast(Store, None), files, spec)), rel=0.3)
+
+
+def test_names_that_are_no_paths_are_noted(tmp_path: Path) -> None:
+    objects: Objects = [
+        ("in/2024//a.jsonl", 10),
+        ("in/b.jsonl", 10),
+        (f"in/{'c' * 300}.jsonl", 10),
+    ]
+    facts = listed(objects, tmp_path)
+    assert facts.files == len(objects)
+    assert facts.unfit == ("2024//a.jsonl", f"{'c' * 300}.jsonl")

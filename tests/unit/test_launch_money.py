@@ -228,6 +228,18 @@ def test_the_spec_s_price_is_taken_without_asking() -> None:
     assert other.usd_per_hour is None
 
 
+def test_what_is_said_of_one_type_holds_for_no_preference() -> None:
+    """Not even for the type that instance_type has where nobody sets it."""
+    chosen = [{"instance_type": TYPE, "instance_count": 2}]
+    plain = make_spec().model_dump(mode="json")
+    said = {"price_per_hour_usd": 0.01, "tokens_per_s": 1e9, "vcpus": 1000}
+    spec = JobSpec.model_validate(plain | {"compute": {"instance_preferences": chosen} | said})
+    assert spec.compute is not None
+    assert spec.compute.instance_type == TYPE
+    assert find_price(spec.compute, TYPE, region="r", pricing=None).usd_per_hour is None
+    assert find_rate(spec, make_report(), instance_type=TYPE).tokens_per_s == 500 * 16
+
+
 def test_only_hours_that_cost_something_are_prices() -> None:
     found = hourly_prices([product("0.0"), product("1.2"), product("3", unit="GB-Mo")])
     assert found == {1.2}
@@ -244,6 +256,7 @@ def test_only_hours_that_cost_something_are_prices() -> None:
         ("ml.r5d.large", 2, False, 75),
         ("ml.g7.2xlarge", 8, True, None),
         ("ml.x9.xlarge", None, None, None),
+        ("ml.c7i.3xlarge", None, False, None),
     ],
 )
 def test_what_is_known_of_types(

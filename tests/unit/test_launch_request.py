@@ -2,6 +2,8 @@
 
 import random
 import re
+import sys
+import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +23,9 @@ ROLE = "arn:aws:iam::123456789012:role/embed-job"
 IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/embed-job@sha256:{'0' * 64}"
 KNOWN = Known(region="eu-west-1", account="123456789012")
 NOW = datetime(2026, 11, 21, 5, 4, 3, tzinfo=UTC)
+SEPARATORS = "".join(
+    char for char in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(char)[0] == "Z"
+)
 JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
 
@@ -281,8 +286,8 @@ def limits_broken(value: Any, shape: Any, at: str) -> Any:
 
 
 def _python(pattern: str) -> str:
-    """Letters, numbers and separators of Unicode, as Python's expressions have them."""
-    return pattern.replace(r"\p{L}\p{Z}\p{N}", r"\w\s")
+    """Letters, numbers and separators of Unicode; to Python's ``\\s``, tabs are separators too."""
+    return pattern.replace(r"\p{L}\p{Z}\p{N}", rf"\w{SEPARATORS}")
 
 
 @given(name=names, seed=st.integers())
@@ -293,6 +298,15 @@ def test_names_of_jobs_are_valid_recognised_and_stable(name: str, seed: int) -> 
     assert is_job_of(name, made.job)
     assert not is_job_of(f"{name}-2"[:63], made.job) or f"{name}-2"[:63] == name
     assert made.prefix == f"s3://b/o/_embed_job/jobs/{made.job}/"
+
+
+@pytest.mark.parametrize("name", ["KB", "Kb-Articles", f"A{'b' * 50}Z"])
+def test_names_of_jobs_are_lower_and_found_whatever_the_case(name: str) -> None:
+    made = new_names(name, "s3://b/o/", region="r", now=NOW, rng=random.Random(1))
+    assert made.job == made.job.lower()
+    assert is_job_of(name, made.job)
+    assert is_job_of(name, made.job.upper())
+    assert not is_job_of(f"{name[:40]}-2", made.job)
 
 
 def test_long_names_that_begin_alike_stay_apart() -> None:

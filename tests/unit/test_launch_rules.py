@@ -79,7 +79,33 @@ def look(**figures: Any) -> tuple[Outlook, ...]:
 
 
 NVME = {"instance_type": "ml.r5d.large", "volume_gb": 50}
+PREFERRED = [{"instance_type": "ml.c7i.4xlarge", "instance_count": 1}]
+FAR = replace(KNOWN, bucket_regions={"data": "us-east-1", "near": "eu-west-1"})
 BROKEN: dict[str, tuple[JobSpec, Known, str, str]] = {
+    "a name that is no path": (
+        make_spec(),
+        replace(KNOWN, listing=replace(listing(), unfit=("2024//a.jsonl",)), shares=shares()),
+        "input.uri",
+        "2024//a.jsonl",
+    ),
+    "input in another region": (
+        make_spec(target="s3://near/out/"),
+        FAR,
+        "input.uri",
+        "SageMaker can't copy it",
+    ),
+    "output in another region": (
+        make_spec(source="s3://near/in/"),
+        FAR,
+        "outputs.0.parquet.uri",
+        "lies in us-east-1, and the job runs in eu-west-1",
+    ),
+    "output in another region, uploaded by SageMaker": (
+        make_spec(source="s3://near/in/", delivery="processing_output"),
+        FAR,
+        "outputs.0.parquet.uri",
+        "SageMaker can't reach it",
+    ),
     "isolation while hosts write to S3": (
         make_spec(network={"isolation": True}),
         KNOWN,
@@ -149,6 +175,24 @@ BROKEN: dict[str, tuple[JobSpec, Known, str, str]] = {
         KNOWN,
         "compute.instance_preferences",
         "excludes",
+    ),
+    "the price of one type beside several": (
+        make_spec(instance_preferences=PREFERRED, price_per_hour_usd=0.1),
+        KNOWN,
+        "compute.price_per_hour_usd",
+        "instance_preferences",
+    ),
+    "the rate of one type beside several": (
+        make_spec(instance_preferences=PREFERRED, tokens_per_s=1e6),
+        KNOWN,
+        "compute.tokens_per_s",
+        "instance_preferences",
+    ),
+    "the vCPUs of one type beside several": (
+        make_spec(instance_preferences=PREFERRED, vcpus=192),
+        KNOWN,
+        "compute.vcpus",
+        "instance_preferences",
     ),
     "no role": (make_spec(role_arn=None), KNOWN, "compute.role_arn", "missing"),
     "a role's name": (make_spec(role_arn="embed-job"), KNOWN, "compute.role_arn", "no ARN"),
@@ -262,6 +306,13 @@ BROKEN: dict[str, tuple[JobSpec, Known, str, str]] = {
     ),
     "a long tag": (make_spec(tags={"a": "x" * 257}), KNOWN, "compute.tags.a", "too long"),
     "characters of a tag": (make_spec(tags={"a": "x?"}), KNOWN, "compute.tags.a", "characters"),
+    "a tab in a tag": (make_spec(tags={"a": "x\ty"}), KNOWN, "compute.tags.a", "characters"),
+    "a line end in a tag's key": (
+        make_spec(tags={"a\n": "x"}),
+        KNOWN,
+        "compute.tags.a\n",
+        "characters",
+    ),
     "a tag of AWS": (make_spec(tags={"aws:x": "1"}), KNOWN, "compute.tags.aws:x", "AWS's own"),
     "a tag of ours": (
         make_spec(tags={"embed-job:name": "1"}),
@@ -299,6 +350,12 @@ DOUBTFUL: dict[str, tuple[JobSpec, Known, str, str]] = {
         "input.split_mib",
         "150,000 small splits",
     ),
+    "input in another region that hosts read themselves": (
+        make_spec(target="s3://near/out/", sharing="balanced"),
+        FAR,
+        "input.uri",
+        "lies in us-east-1",
+    ),
     "an uneven share": (
         make_spec(instance_count=4),
         replace(KNOWN, listing=listing(), shares=shares(4, makespan=2.5, copied_bytes=0)),
@@ -321,6 +378,12 @@ DOUBTFUL: dict[str, tuple[JobSpec, Known, str, str]] = {
         "compute.instance_type",
         "not known",
     ),
+    "a size that is not offered": (
+        make_spec(instance_type="ml.c7i.3xlarge"),
+        KNOWN,
+        "compute.instance_type",
+        "no type of SageMaker Processing",
+    ),
     "a GPU that nothing uses": (
         make_spec(instance_type="ml.g5.xlarge"),
         KNOWN,
@@ -339,11 +402,11 @@ DOUBTFUL: dict[str, tuple[JobSpec, Known, str, str]] = {
         "compute.image_uri",
         "tag",
     ),
-    "a key that has no effect": (
+    "a key that encrypts nothing": (
         make_spec(output_kms_key="k"),
         KNOWN,
         "compute.output_kms_key",
-        "no effect",
+        "encrypts nothing",
     ),
     "a limit of cost without a cost": (
         make_spec(max_cost_usd=5),
@@ -391,6 +454,22 @@ def test_all_are_told_at_once_errors_first() -> None:
     assert [problem.severity for problem in problems] == ["error"] * 3 + ["warning"]
 
 
+def test_a_key_that_grants_the_role_its_use_is_to_be_kept() -> None:
+    problem = only(find_problems(make_spec(output_kms_key="k"), KNOWN))
+    assert problem.hint.startswith("Keep it: it grants the role the key")
+
+
+@pytest.mark.parametrize("text", ["Größe 1", "数字", "a\u00a0b", "½ _.:/=+-@", ""])
+def test_letters_digits_and_spaces_of_any_script_are_a_tag(text: str) -> None:
+    assert find_problems(make_spec(tags={f"k{text}": text}), KNOWN) == []
+
+
+@pytest.mark.parametrize("host", ["dkr.ecr", "dkr.ecr-fips"])
+def test_an_image_may_come_by_either_endpoint(host: str) -> None:
+    image = f"{ACCOUNT}.{host}.eu-west-1.amazonaws.com/embed-job{DIGEST}"
+    assert find_problems(make_spec(image_uri=image), KNOWN) == []
+
+
 SECRETS = {
     "DB_PASSWORD": "hunter2",
     "OPENSEARCH_PASSWD": "hunter2",
@@ -424,6 +503,12 @@ def test_secrets_are_refused_and_never_repeated(name: str) -> None:
 )
 def test_what_only_sounds_like_a_secret_passes(name: str, value: str) -> None:
     assert find_problems(make_spec(environment={name: value}), KNOWN) == []
+
+
+def test_regions_of_buckets_are_no_matter_here_or_where_unknown() -> None:
+    spec = make_spec(role_arn=None, image_uri=None)
+    assert find_problems(spec, replace(FAR, on="local", account=None)) == []
+    assert find_problems(make_spec(), replace(FAR, bucket_regions={})) == []
 
 
 def test_here_neither_role_nor_image_nor_region_is_needed() -> None:
