@@ -92,7 +92,7 @@ $(VENV)/cpu.stamp: requirements/cpu.txt pyproject.toml
 	@touch $@
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-  --no-emit-index-url --no-annotate --no-header
+  --no-annotate --no-header
 lock: $(VENV)/dev.stamp ## Lock the dependencies anew
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev --extra launcher --extra local -o requirements/dev.txt

@@ -48,23 +48,15 @@ def inputs_of(order: JobOrder, folders: Folders) -> InputSet:
 
     earlier = folders.committed if folders.committed.is_dir() else None
     uri = order.spec.input.uri
-    if shares_from_s3(order):
+    if order.shares_one_plan:
         return InputSet(uri, listing_of_order(folders.job, order, source_uri=uri), earlier)
     share = local_share(folders.documents, folders.job, order)
     return InputSet(str(folders.documents), share, earlier)
 
 
-def shares_from_s3(order: JobOrder) -> bool:
-    """Whether hosts read the input from S3, instead of finding their part of it on disk."""
-    return order.spec.compute is not None and order.spec.compute.sharing == "balanced"
-
-
 def target_of(order: JobOrder, folders: Folders) -> str:
     """Where vectors go: the output's URI, or the folder that SageMaker uploads."""
-    compute = order.spec.compute
-    if compute is not None and compute.delivery == "processing_output":
-        return str(folders.vectors)
-    return order.spec.parquet.uri
+    return str(folders.vectors) if order.is_uploaded else order.spec.parquet.uri
 
 
 def bundle_of(order: JobOrder, folders: Folders) -> Path | None:

@@ -120,7 +120,7 @@ def end_job(
 
 def gather(order: JobOrder, room: JobFolder, records: Sequence[HostRecord]) -> Gathered:
     """What was to be done, by the hosts' records or by the plan that they share."""
-    if shares_one_plan(order):
+    if order.shares_one_plan:
         plan = room.plan()
         if plan is None:
             return Gathered((), (), ("no host has made its plan yet: see the logs of the hosts",))
@@ -128,11 +128,6 @@ def gather(order: JobOrder, room: JobFolder, records: Sequence[HostRecord]) -> G
     planned = dict.fromkeys(split for record in records for split in record.planned or ())
     without = (name for record in records for name in record.without_splits)
     return Gathered(tuple(planned), tuple(without), tuple(_not_ended(records)))
-
-
-def shares_one_plan(order: JobOrder) -> bool:
-    """Whether hosts take splits of one plan, instead of each having files of its own."""
-    return order.spec.compute is not None and order.spec.compute.sharing == "balanced"
 
 
 def _not_ended(records: Sequence[HostRecord]) -> list[str]:

@@ -53,6 +53,17 @@ class JobOrder(Record):
     hidden: int = 0
     created_at: float
 
+    @property
+    def shares_one_plan(self) -> bool:
+        """Whether hosts take splits of one plan from S3, instead of each having its own files."""
+        return self.spec.compute is not None and self.spec.compute.sharing == "balanced"
+
+    @property
+    def is_uploaded(self) -> bool:
+        """Whether SageMaker uploads the output, so that hosts can't see what others have done."""
+        compute = self.spec.compute
+        return compute is not None and compute.delivery == "processing_output"
+
 
 def read_order(folder: Path) -> JobOrder:
     """The order in a folder. Raises SpecError where there is none, or one of another version."""

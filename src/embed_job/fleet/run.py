@@ -13,7 +13,7 @@ from embed_job.errors import BundleError, ExitCode, OutputError, SpecError, outp
 from embed_job.fleet import Host
 from embed_job.fleet.board import Board
 from embed_job.fleet.claims import ClaimedSplits, Claims, Pace
-from embed_job.fleet.finalize import end_job, gather, shares_one_plan
+from embed_job.fleet.finalize import end_job, gather
 from embed_job.fleet.order import JobOrder
 from embed_job.fleet.records import HostRecord, JobFolder, PlanRecord
 from embed_job.manifest import DatasetDescriptor, SplitCounts, total
@@ -111,7 +111,7 @@ def _plan(
         earlier=inputs.earlier,
     )
     auto = sorted(name for name, kind in order.spec.input.fields.metadata.items() if kind == "auto")
-    if auto and order.columns is None and _is_uploaded(order):
+    if auto and order.columns is None and order.is_uploaded:
         raise SpecError(
             "input.fields.metadata",
             f"the type of '{auto[0]}' is auto, and hosts that can't see each other's output may "
@@ -137,12 +137,6 @@ def _descriptor(order: JobOrder, place: Place) -> DatasetDescriptor:
     return wanted.model_copy(
         update={"bundle": str(order.spec.model.bundle), "created_at": order.created_at}
     )
-
-
-def _is_uploaded(order: JobOrder) -> bool:
-    """Whether SageMaker uploads the output, so that hosts can't see what others have done."""
-    compute = order.spec.compute
-    return compute is not None and compute.delivery == "processing_output"
 
 
 class _Share:
@@ -187,7 +181,7 @@ class _Share:
         embed = partial(
             embed_supply, plan, progress=progress, stop=stop, spool=spool, host=host.name
         )
-        if not shares_one_plan(self._order):
+        if not self._order.shares_one_plan:
             return embed(AllCases(cases.values()), outlook_of(plan, plan.planned, workers))
         self._agree()
         sizes = {split: found.bytes for split, found in plan.splits.items()}
@@ -226,7 +220,7 @@ class _Share:
             host=host.name,
             rank=host.rank,
             count=host.count,
-            planned=None if shares_one_plan(self._order) else plan.planned,
+            planned=None if self._order.shares_one_plan else plan.planned,
             without_splits=plan.without_splits,
             embedded=len(work.fresh),
             counts=counts,
@@ -250,7 +244,7 @@ class _Share:
             time.sleep(min(self._pace.poll_s, 1.0))
 
     def _is_mine_to_end(self) -> bool:
-        if _is_uploaded(self._order):
+        if self._order.is_uploaded:
             return False
         if gather(self._order, self._room, self._room.hosts()).problems:
             return False
