@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from embed_job.spec.compute import ComputeSpec
+from embed_job.spec.opensearch import OpenSearchOutput
 from embed_job.spec.section import Section
 
 COLUMNS = (
@@ -161,9 +162,18 @@ class ParquetOutput(Section):
 
 
 class Output(Section):
-    """One place where vectors land."""
+    """One place where vectors land: parquet, or opensearch beside it."""
 
-    parquet: ParquetOutput
+    parquet: ParquetOutput | None = Field(None, description="Vectors as Parquet files in a folder.")
+    opensearch: OpenSearchOutput | None = Field(
+        None, description="Vectors in an OpenSearch index, loaded from the Parquet output."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Output:
+        if (self.parquet is None) == (self.opensearch is None):
+            raise ValueError("an output is either parquet or opensearch; each is an item of its own")
+        return self
 
 
 class ExecutionSpec(Section):
@@ -207,11 +217,26 @@ class JobSpec(Section):
     input: InputSpec
     chunk: ChunkSpec = ChunkSpec()
     model: ModelSpec = ModelSpec()
-    outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=1)]
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=2)]
     execution: ExecutionSpec = ExecutionSpec()
     compute: ComputeSpec | None = None
+
+    @field_validator("outputs")
+    @classmethod
+    def _one_parquet(cls, value: tuple[Output, ...]) -> tuple[Output, ...]:
+        if sum(output.parquet is not None for output in value) != 1:
+            raise ValueError(
+                "needs exactly one parquet output: it holds the manifests, and an index is loaded "
+                "from it, again if need be, without embedding twice"
+            )
+        return value
 
     @property
     def parquet(self) -> ParquetOutput:
         """The Parquet output, where the run also keeps its manifests."""
-        return self.outputs[0].parquet
+        return next(output.parquet for output in self.outputs if output.parquet is not None)
+
+    @property
+    def opensearch(self) -> OpenSearchOutput | None:
+        """The index that is loaded from the Parquet output, where there is one."""
+        return next((output.opensearch for output in self.outputs if output.opensearch), None)

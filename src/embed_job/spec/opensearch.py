@@ -1,0 +1,178 @@
+"""An OpenSearch output: which cluster and index, how the index is built, how it is loaded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from embed_job.spec.section import Section
+
+_AWS_HOST = re.compile(r"\.(?P<region>[a-z0-9-]+)\.(?P<service>es|aoss)\.amazonaws\.com(\.cn)?$")
+_LOOPBACK = frozenset(["localhost", "127.0.0.1", "::1"])
+_INDEX_NAME = r"^[a-z0-9][a-z0-9._-]{0,199}$"
+
+
+class BulkSpec(Section):
+    """How rows are sent. Nothing here changes what is in the index."""
+
+    max_mib: float = Field(
+        8, gt=0, le=100, description="MiB of one bulk request; halved where the server refuses it."
+    )
+    max_concurrency: int = Field(
+        8, ge=1, le=256, description="Bulk requests under way at a time, from one machine, at most."
+    )
+    timeout_s: float = Field(60, gt=0, description="Seconds that one request may take.")
+    deadline_s: float = Field(
+        900,
+        gt=0,
+        description="Seconds without a single row acknowledged after which the load is given up; "
+        "what was acknowledged stays, and the next run goes on.",
+    )
+
+
+class GraphSpec(Section):
+    """The index's nearest-neighbour graph (HNSW)."""
+
+    engine: Literal["faiss", "lucene"] = Field("faiss", description="The library that searches.")
+    storage: Literal["float32", "float16", "byte", "on_disk"] = Field(
+        "float32",
+        description="float16 halves the memory (faiss). byte keeps a quarter, and needs vectors of "
+        "length 1. on_disk keeps a compressed graph in memory and rescores from disk.",
+    )
+    compression: Literal["2x", "4x", "8x", "16x", "32x"] | None = Field(
+        None, description="Of storage: on_disk; unset: 32x. 4x is built by lucene."
+    )
+    m: int = Field(16, ge=2, le=512, description="Edges of a node: recall against memory.")
+    ef_construction: int = Field(
+        100, ge=2, le=10000, description="Candidates looked at when a node is added."
+    )
+    ef_search: int = Field(100, ge=1, le=10000, description="Candidates looked at by a search.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.compression is not None and self.storage != "on_disk":
+            raise ValueError("compression belongs to storage: on_disk")
+        if self.storage == "float16" and self.engine != "faiss":
+            raise ValueError("storage: float16 needs engine: faiss")
+        if self.storage == "on_disk" and (self.compression == "4x") != (self.engine == "lucene"):
+            raise ValueError("on_disk is built by faiss, but compression: 4x by lucene")
+        return self
+
+
+class GateSpec(Section):
+    """What an index must hold to be promoted."""
+
+    max_rejected_fraction: float = Field(
+        0.01, ge=0, le=1, description="Share of rows that the server may have refused."
+    )
+    max_delete_fraction: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="Share of the index that a load may delete because the output no longer holds "
+        "it; above, nothing is deleted and the load fails.",
+    )
+    min_recall: float = Field(
+        0.9, ge=0, le=1, description="Least recall@10 against exact search, over sampled queries."
+    )
+
+
+class OpenSearchOutput(Section):
+    """Vectors in an OpenSearch index, loaded from the Parquet output beside it."""
+
+    url: str = Field(
+        min_length=1, description="https:// of the domain or Serverless collection."
+    )
+    alias: str | None = Field(
+        None,
+        pattern=_INDEX_NAME,
+        description="The name that searches use. `embed-job promote` points it to a new index "
+        "once that has passed every check.",
+    )
+    index: str | None = Field(
+        None,
+        pattern=_INDEX_NAME,
+        description="The index itself; unset: ALIAS-FINGERPRINT, so that another model or "
+        "chunking gets an index of its own.",
+    )
+    auth: Literal["auto", "none", "basic", "sigv4"] = Field(
+        "auto",
+        description="auto: sigv4 for amazonaws.com, basic where secret_arn is set, else none.",
+    )
+    secret_arn: str | None = Field(
+        None,
+        description="Secrets Manager's ARN of a JSON secret with username and password, "
+        "for auth: basic.",
+    )
+    region: str | None = Field(None, description="For sigv4; unset: the one in the url.")
+    service: Literal["auto", "es", "aoss"] = Field(
+        "auto", description="es: a domain. aoss: Serverless. auto: as the url says, else es."
+    )
+    ca_bundle: Path | None = Field(
+        None, description="PEM file of the authorities that may sign the server's certificate."
+    )
+    graph: GraphSpec = GraphSpec()
+    shards: int = Field(1, ge=1, le=1024, description="Primary shards of a new index.")
+    replicas: int = Field(1, ge=0, le=10, description="Copies of each shard, once it is loaded.")
+    bulk: BulkSpec = BulkSpec()
+    gates: GateSpec = GateSpec()
+
+    @field_validator("url")
+    @classmethod
+    def _encrypted(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is no https:// address of a server")
+        if parts.username or parts.password:
+            raise ValueError("holds a password: put it into Secrets Manager and name secret_arn")
+        if parts.query or parts.fragment:
+            raise ValueError("holds more than a server's address")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError("http:// is for a server on this machine alone; use https://")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _named_and_signed(self) -> Self:
+        if self.alias is None and self.index is None:
+            raise ValueError("needs alias, the name that searches use (or index, or both)")
+        if self.alias is not None and self.alias == self.index:
+            raise ValueError("alias and index can't have the same name")
+        if (self.auth == "basic") != (self.secret_arn is not None) and self.auth != "auto":
+            raise ValueError("auth: basic and secret_arn go together")
+        if self.auth_in_force == "sigv4" and self.region_in_force is None:
+            raise ValueError("auth: sigv4 needs region, as the url names none")
+        if self.is_serverless and self.auth_in_force == "basic":
+            raise ValueError("Serverless takes auth: sigv4 alone")
+        return self
+
+    @property
+    def host(self) -> str:
+        """The server's name."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def auth_in_force(self) -> Literal["none", "basic", "sigv4"]:
+        """What auth: auto comes to."""
+        if self.auth != "auto":
+            return self.auth
+        if self.secret_arn is not None:
+            return "basic"
+        return "sigv4" if _AWS_HOST.search(self.host) else "none"
+
+    @property
+    def region_in_force(self) -> str | None:
+        """The region that requests are signed for."""
+        found = _AWS_HOST.search(self.host)
+        return self.region or (found["region"] if found else None)
+
+    @property
+    def is_serverless(self) -> bool:
+        """Whether it is a Serverless collection, which has a tier of delivery of its own."""
+        if self.service != "auto":
+            return self.service == "aoss"
+        found = _AWS_HOST.search(self.host)
+        return bool(found and found["service"] == "aoss")
