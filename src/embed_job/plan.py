@@ -142,7 +142,7 @@ def refuse_nesting(spec: JobSpec) -> None:
     source, target = (resolve(uri).rstrip("/") + "/" for uri in (spec.input.uri, spec.parquet.uri))
     if target.startswith(source):
         raise SpecError(
-            "outputs.0.parquet.uri",
+            f"{spec.parquet_key}.uri",
             f"{spec.parquet.uri} lies inside the input {spec.input.uri}",
             "The next run would embed this one's files: name a folder beside the input.",
         )

@@ -8,6 +8,7 @@ import orjson
 from embed_job.spec import JobSpec
 from embed_job.spec.file import parse_spec
 from embed_job.spec.mistakes import section_fields
+from embed_job.spec.opensearch import OpenSearchOutput
 from embed_job.spec.section import Section
 from embed_job.spec.template import is_our_schema, render_schema, render_spec
 
@@ -31,11 +32,35 @@ def test_it_loads_with_every_default() -> None:
     assert spec == plain
 
 
-def test_what_is_commented_out_loads_too() -> None:
-    before, _, compute = render_spec().partition("to use it.\n")
-    uncommented = re.sub(r"^# ", "", compute, flags=re.MULTILINE)
-    spec = parse_spec(before + "to use it.\n" + uncommented, name="init")
-    assert spec.compute is not None
+def uncommented(text: str, first: str) -> str:
+    """The spec with one commented block in force: that which begins with a line."""
+    head, begin, rest = text.partition(f"# {first}\n")
+    assert begin, first
+    indent = len(head) - len(head.rstrip(" "))
+    block, after = [], rest.splitlines()
+    while after and after[0].startswith(" " * indent + "# "):
+        block.append(after.pop(0).replace("# ", "", 1))
+    return "\n".join([head + first, *block, *after]) + "\n"
+
+
+def test_each_thing_that_is_commented_out_loads_too() -> None:
+    text = render_spec()
+    job = parse_spec(uncommented(text, "compute:"), name="init")
+    assert job.compute is not None
+    assert job.opensearch is None
+    job = parse_spec(uncommented(text, "- opensearch:"), name="init")
+    assert job.opensearch is not None
+    assert job.opensearch.alias == "my-corpus"
+    assert job.compute is None
+
+
+def test_all_that_is_commented_out_loads_at_once() -> None:
+    text = uncommented(uncommented(render_spec(), "- opensearch:"), "compute:")
+    job = parse_spec(text, name="init")
+    assert job.opensearch is not None
+    assert job.compute is not None
+    plain = {"url": job.opensearch.url, "alias": job.opensearch.alias}
+    assert job.opensearch == OpenSearchOutput.model_validate(plain)
 
 
 def test_every_key_is_there_and_described() -> None:

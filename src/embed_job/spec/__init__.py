@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from embed_job.spec.compute import ComputeSpec
-from embed_job.spec.opensearch import OpenSearchOutput
+from embed_job.spec.opensearch import OpenSearchOutput, unfit_field
 from embed_job.spec.section import Section
 
 COLUMNS = (
@@ -172,7 +172,7 @@ class Output(Section):
     @model_validator(mode="after")
     def _one_kind(self) -> Output:
         if (self.parquet is None) == (self.opensearch is None):
-            raise ValueError("an output is either parquet or opensearch; each is an item of its own")
+            raise ValueError("is either parquet or opensearch; each is an item of its own")
         return self
 
 
@@ -223,18 +223,45 @@ class JobSpec(Section):
 
     @field_validator("outputs")
     @classmethod
-    def _one_parquet(cls, value: tuple[Output, ...]) -> tuple[Output, ...]:
+    def _one_parquet(cls, value: tuple[Output, ...], info: ValidationInfo) -> tuple[Output, ...]:
         if sum(output.parquet is not None for output in value) != 1:
             raise ValueError(
                 "needs exactly one parquet output: it holds the manifests, and an index is loaded "
                 "from it, again if need be, without embedding twice"
             )
+        source: InputSpec | None = info.data.get("input")  # none where it is wrong itself
+        if source is None or len(value) == 1:
+            return value
+        if source.allow_duplicates_across_splits:
+            raise ValueError(
+                "an index holds each id once: set input.allow_duplicates_across_splits to false"
+            )
+        metadata = source.fields.metadata
+        for name in metadata:
+            reason = unfit_field(name, beside=(*COLUMNS, *metadata))
+            if reason is not None:
+                raise ValueError(f"an index can't hold input.fields.metadata.{name}: {reason}")
         return value
 
     @property
     def parquet(self) -> ParquetOutput:
         """The Parquet output, where the run also keeps its manifests."""
         return next(output.parquet for output in self.outputs if output.parquet is not None)
+
+    @property
+    def parquet_key(self) -> str:
+        """Where the Parquet output stands in the spec, as in outputs.0.parquet."""
+        return f"outputs.{self._place_of('parquet')}.parquet"
+
+    @property
+    def opensearch_key(self) -> str:
+        """Where the OpenSearch output stands, or would stand, as in outputs.1.opensearch."""
+        return f"outputs.{self._place_of('opensearch')}.opensearch"
+
+    def _place_of(self, kind: str) -> int:
+        """Its place in outputs; behind them where there is none of that kind."""
+        held = [getattr(output, kind) is not None for output in self.outputs]
+        return held.index(True) if True in held else len(held)
 
     @property
     def opensearch(self) -> OpenSearchOutput | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -68,6 +68,16 @@ def section_of(annotation: Any) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return next((found for part in get_args(annotation) if (found := section_of(part))), None)
+
+
+def kinds_of(section: type[Section]) -> dict[str, type[Section]]:
+    """The kinds of a section that is one of several, which all of its keys name; else none."""
+    kinds = {
+        name: kind
+        for name, field in section.model_fields.items()
+        if field.default is None and (kind := section_of(field.annotation)) is not None
+    }
+    return kinds if len(kinds) == len(section.model_fields) else {}
 
 
 def _section_at(path: tuple[str | int, ...]) -> type[Section] | None:
@@ -168,11 +178,18 @@ def _misspelt(path: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
 
 
 def _every_key(section: type[Section], above: str = "") -> Iterator[str]:
-    for name, below in section_fields(section).items():
+    for name, field in section.model_fields.items():
         yield f"{above}{name}"
-        if below is not None:
-            index = "0." if name == "outputs" else ""
-            yield from _every_key(below, f"{above}{name}.{index}")
+        below = section_of(field.annotation)
+        if below is None:
+            continue
+        if get_origin(field.annotation) is not tuple:
+            yield from _every_key(below, f"{above}{name}.")
+            continue
+        for number, (kind, inside) in enumerate(kinds_of(below).items()):
+            yield from _every_key(inside, f"{above}{name}.{number}.{kind}.")
+        if not kinds_of(below):
+            yield from _every_key(below, f"{above}{name}.0.")
 
 
 def _dotted(path: tuple[str | int, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -12,8 +13,35 @@ from pydantic import Field, field_validator, model_validator
 from embed_job.spec.section import Section
 
 _AWS_HOST = re.compile(r"\.(?P<region>[a-z0-9-]+)\.(?P<service>es|aoss)\.amazonaws\.com(\.cn)?$")
+_AWS_DUAL_STACK = re.compile(r"\.(?P<service>aos|aoss)\.(?P<region>[a-z0-9-]+)\.on\.aws$")
+"""Names that have addresses of IPv6 too; those of newer collections are such."""
 _LOOPBACK = frozenset(["localhost", "127.0.0.1", "::1"])
 _INDEX_NAME = r"^[a-z0-9][a-z0-9._-]{0,199}$"
+_IN_SECRETS_MANAGER = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+")
+
+
+_SERVERS_OWN = re.compile(
+    "_(data_stream_timestamp|doc_count|field_names|id|ignored|index|nested_path|routing|seq_no"
+    "|source|version)"
+)
+
+
+def unfit_field(name: str, *, beside: Iterable[str]) -> str | None:
+    """Why no document of an index can have a metadata field of that name; None where it can.
+
+    beside: the other fields of a document.
+    """
+    if name == "split":
+        return "every document of an index has a field split of our own"
+    if _SERVERS_OWN.fullmatch(name):
+        return f"{name} is the server's own"
+    parts = name.split(".")
+    if not all(part.strip() for part in parts):
+        return "a dot makes a field within a field, and needs a name on either side"
+    outer = {".".join(parts[:end]) for end in range(1, len(parts))} & {*beside, "split"}
+    if outer:
+        return f"a dot makes a field within a field, and {min(outer)} is a field of its own"
+    return None
 
 
 class BulkSpec(Section):
@@ -84,14 +112,12 @@ class GateSpec(Section):
 class OpenSearchOutput(Section):
     """Vectors in an OpenSearch index, loaded from the Parquet output beside it."""
 
-    url: str = Field(
-        min_length=1, description="https:// of the domain or Serverless collection."
-    )
+    url: str = Field(min_length=1, description="https:// of the domain or Serverless collection.")
     alias: str | None = Field(
         None,
         pattern=_INDEX_NAME,
-        description="The name that searches use. `embed-job promote` points it to a new index "
-        "once that has passed every check.",
+        description="The name that searches use, in lower-case letters, digits, - _ and dots. "
+        "`embed-job promote` points it to a new index once that has passed every check.",
     )
     index: str | None = Field(
         None,
@@ -101,7 +127,8 @@ class OpenSearchOutput(Section):
     )
     auth: Literal["auto", "none", "basic", "sigv4"] = Field(
         "auto",
-        description="auto: sigv4 for amazonaws.com, basic where secret_arn is set, else none.",
+        description="auto: basic where secret_arn is set, sigv4 for other domains and collections "
+        "of AWS, else none.",
     )
     secret_arn: str | None = Field(
         None,
@@ -124,8 +151,11 @@ class OpenSearchOutput(Section):
     @field_validator("url")
     @classmethod
     def _encrypted(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts, port = urlsplit(value), urlsplit(value).port
+        except ValueError:
+            raise ValueError("is no https:// address of a server") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
             raise ValueError("is no https:// address of a server")
         if parts.username or parts.password:
             raise ValueError("holds a password: put it into Secrets Manager and name secret_arn")
@@ -134,6 +164,14 @@ class OpenSearchOutput(Section):
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise ValueError("http:// is for a server on this machine alone; use https://")
         return value.rstrip("/")
+
+    @field_validator("secret_arn")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value is not None and not _IN_SECRETS_MANAGER.fullmatch(value):
+            # What stands here may be the password itself: it is not repeated.
+            raise ValueError("is no ARN such as arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME")
+        return value
 
     @model_validator(mode="after")
     def _named_and_signed(self) -> Self:
@@ -145,6 +183,12 @@ class OpenSearchOutput(Section):
             raise ValueError("auth: basic and secret_arn go together")
         if self.auth_in_force == "sigv4" and self.region_in_force is None:
             raise ValueError("auth: sigv4 needs region, as the url names none")
+        if self._named is not None:
+            service, region = self._named
+            if self.auth_in_force == "sigv4" and self.region_in_force != region:
+                raise ValueError(f"region is {self.region}, and the url's is {region}")
+            if self.service not in ("auto", service):
+                raise ValueError(f"service is {self.service}, and the url's is {service}")
         if self.is_serverless and self.auth_in_force == "basic":
             raise ValueError("Serverless takes auth: sigv4 alone")
         return self
@@ -155,24 +199,45 @@ class OpenSearchOutput(Section):
         return urlsplit(self.url).hostname or ""
 
     @property
+    def on_aws(self) -> bool:
+        """Whether the server is AWS's own, by its name."""
+        return self._named is not None
+
+    @property
+    def _named(self) -> tuple[str, str] | None:
+        """Service and region, where the url is AWS's own."""
+        found = _AWS_HOST.search(self.host) or _AWS_DUAL_STACK.search(self.host)
+        if found is None:
+            return None
+        return "aoss" if found["service"] == "aoss" else "es", found["region"]
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server is on this machine."""
+        return self.host in _LOOPBACK
+
+    @property
+    def in_vpc(self) -> bool:
+        """Whether it is a domain that is reached from within its VPC alone, by its name."""
+        return self.on_aws and self.host.startswith("vpc-")
+
+    @property
     def auth_in_force(self) -> Literal["none", "basic", "sigv4"]:
         """What auth: auto comes to."""
         if self.auth != "auto":
             return self.auth
         if self.secret_arn is not None:
             return "basic"
-        return "sigv4" if _AWS_HOST.search(self.host) else "none"
+        return "sigv4" if self.on_aws else "none"
 
     @property
     def region_in_force(self) -> str | None:
         """The region that requests are signed for."""
-        found = _AWS_HOST.search(self.host)
-        return self.region or (found["region"] if found else None)
+        return self.region or (self._named[1] if self._named else None)
 
     @property
     def is_serverless(self) -> bool:
         """Whether it is a Serverless collection, which has a tier of delivery of its own."""
         if self.service != "auto":
             return self.service == "aoss"
-        found = _AWS_HOST.search(self.host)
-        return bool(found and found["service"] == "aoss")
+        return self._named is not None and self._named[0] == "aoss"

@@ -6,7 +6,7 @@ Both are generated from :class:`embed_job.spec.JobSpec`, so that they cannot go 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -15,7 +15,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from embed_job.spec import JobSpec
-from embed_job.spec.mistakes import section_of
+from embed_job.spec.mistakes import kinds_of, section_of
 from embed_job.spec.section import Section
 
 SCHEMA_ID = "urn:embed-job:job-spec"
@@ -25,6 +25,8 @@ _EXAMPLES: dict[str, Any] = {
     "input.uri": "data/",
     "model.bundle": "models/default",
     "outputs.parquet.uri": "out/my-corpus/vectors/",
+    "outputs.opensearch.url": "http://127.0.0.1:9200",
+    "outputs.opensearch.alias": "my-corpus",
     "compute.instance_preferences.instance_type": "ml.c7i.4xlarge",
     "compute.instance_preferences.instance_count": 4,
 }
@@ -71,21 +73,39 @@ def _section_lines(section: type[Section], above: str) -> Iterator[str]:
             yield from _field_lines(name, field, path)
             continue
         yield from _comment(field.description or below.__doc__ or "")
-        lines = textwrap.indent("\n".join(_section_lines(below, f"{path}.")), "  ").splitlines()
-        if get_origin(field.annotation) is tuple:
-            lines = _as_item(lines)
-        if field.default in (None, ()):
-            yield "# Unset by default; remove the leading '# ' of each line to use it."
-            yield from (f"# {line}" for line in [f"{name}:", *lines])
-        else:
-            yield from [f"{name}:", *lines]
+        is_list = get_origin(field.annotation) is tuple
+        inside = _item_lines(below, path) if is_list else _section_lines(below, f"{path}.")
+        lines = [f"{name}:", *_indented(inside)]
+        yield from _commented_out(lines) if field.default in (None, ()) else lines
+
+
+def _item_lines(section: type[Section], path: str) -> Iterator[str]:
+    """A list's items: one of each kind, where a section is one of several kinds, and of these
+    only the first in force; else one."""
+    kinds = kinds_of(section)
+    if not kinds:
+        yield from _as_item(list(_section_lines(section, f"{path}.")))
+    for number, (name, kind) in enumerate(kinds.items()):
+        yield from _comment(section.model_fields[name].description or kind.__doc__ or "")
+        inside = _indented(_section_lines(kind, f"{path}.{name}."))
+        lines = [f"- {name}:", *_indented(inside)]
+        yield from _commented_out(lines) if number else lines
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines)
+
+
+def _commented_out(lines: Iterable[str]) -> Iterator[str]:
+    yield "# Unset by default; remove the leading '# ' of each line to use it."
+    yield from (f"# {line}" for line in lines)
 
 
 def _as_item(lines: list[str]) -> list[str]:
-    """Lines of a mapping as the only item of a list."""
+    """Lines of a mapping as an item of a list."""
     first = next(index for index, line in enumerate(lines) if not line.lstrip().startswith("#"))
     comments = lines[:first]
-    return [*comments, f"  - {lines[first].strip()}", *(f"  {line}" for line in lines[first + 1 :])]
+    return [*comments, f"- {lines[first]}", *_indented(lines[first + 1 :])]
 
 
 def _field_lines(name: str, field: FieldInfo, path: str) -> Iterator[str]:
