@@ -14,10 +14,11 @@ ON ?= sagemaker
 DOCUMENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run submit-job bundle image push test lint bench lock schema clean
+.PHONY: help dry-run submit-job bundle image push test test-opensearch opensearch-server lint bench \
+  lock schema clean
 
 help: ## What there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 dry-run: $(VENV)/cpu.stamp models/default/bundle.json ## Embed a sample here; SPEC=my.yaml for your own, SAMPLE=2000 or 1%
 	@$(BIN)/embed-job run $(SPEC) --sample $(SAMPLE)
@@ -41,6 +42,16 @@ image_for_local = ! docker version >/dev/null 2>&1 || { mkdir -p $(dir $(IMAGE_L
 
 test: $(VENV)/dev.stamp models/default/bundle.json ## Every test, with one closing summary
 	@$(BIN)/pytest $(ARGS)
+
+test-opensearch: $(VENV)/dev.stamp ## What OpenSearch is concerned with, against a real server
+	@$(BIN)/pytest tests/opensearch $(ARGS)
+
+opensearch-server: .opensearch/server.stamp ## The jars of the real server that tests start
+.opensearch/server.stamp: tests/opensearch/server/pom.xml
+	@echo "Fetching the jars of an OpenSearch server (60 MB) ..."
+	@mkdir -p $(@D)
+	@mvn --quiet --batch-mode --strict-checksums --file $< -Dfolder=$(CURDIR)/$(@D) package
+	@touch $@
 
 lint: $(VENV)/dev.stamp ## Style, types, import rules
 	$(BIN)/ruff check
@@ -67,6 +78,7 @@ schema: $(VENV)/cpu.stamp ## What is generated from specs: jobs/schema.json, doc
 	@sed -i '/^```yaml$$/,$$d' docs/spec.md
 	@{ echo '```yaml'; $(BIN)/embed-job init -; echo '```'; } >> docs/spec.md
 	@$(BIN)/embed-job iam jobs/example.yaml --out docs/iam
+	@$(BIN)/embed-job iam jobs/opensearch.yaml --out docs/iam/opensearch
 
 # The dev lock holds the cpu lock's versions, so one folder serves both.
 $(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/cpu.stamp
@@ -102,5 +114,5 @@ lock: $(VENV)/dev.stamp ## Lock the dependencies anew
 	$(COMPILE) pyproject.toml --extra launcher -c requirements/dev.txt -o requirements/launcher.txt
 	$(COMPILE) pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt
 
-clean: ## Remove what was made, but not the model
+clean: ## Remove what was made, but neither the model nor the jars
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

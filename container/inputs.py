@@ -16,7 +16,7 @@ from embed_job.fleet import PROTOCOL
 
 if TYPE_CHECKING:
     from embed_job.fleet.order import JobOrder
-    from embed_job.fleet.run import InputSet
+    from embed_job.fleet.planning import InputSet
 
 SPOOL = "embed-job-spool"
 SPOOL_BYTES = 2**30
@@ -44,7 +44,7 @@ def inputs_of(order: JobOrder, folders: Folders) -> InputSet:
     objects than hosts. Balanced: all of the input, in S3.
     """
     from embed_job.fleet.listing import listing_of_order, local_share
-    from embed_job.fleet.run import InputSet
+    from embed_job.fleet.planning import InputSet
 
     earlier = folders.committed if folders.committed.is_dir() else None
     uri = order.spec.input.uri

@@ -30,7 +30,8 @@ METRICS = (
     ("retries", "Count"),
 )
 _RETRIES = frozenset(["split_failed", "worker_replaced", "split_retried"])
-_WARNINGS = _RETRIES | {"poison_document", "draining"}
+_INDEX = frozenset(["index_failed", "index_tried_again", "index_lost_documents"])
+_WARNINGS = _RETRIES | _INDEX | {"poison_document", "draining"}
 _ERRORS = frozenset(["split_given_up"])
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$')
 
@@ -126,15 +127,19 @@ class ContainerProgress:
 
     def start(self, plan: Plan) -> None:
         self._meter.start(plan)
+        self._retries, self._told = 0, dict.fromkeys(self._told, 0)
         self._log.line(
             "info",
-            "started",
+            "loading" if plan.loading else "started",
             splits=plan.splits,
             splits_committed_before=plan.already_committed_splits,
             mib=round(plan.bytes / 2**20, 2),
             workers=plan.workers,
         )
-        threading.Thread(target=self._tick, name="container-log", daemon=True).start()
+        self._stopped = stopped = threading.Event()
+        threading.Thread(
+            target=self._tick, args=(stopped,), name="container-log", daemon=True
+        ).start()
 
     def advance(self, update: ProgressUpdate) -> None:
         self._meter.advance(update)
@@ -144,6 +149,10 @@ class ContainerProgress:
         now = self._meter.snapshot()
         facts = {"splits": now.splits, "of_splits": now.total_splits, "documents": now.documents}
         self._log.line("info", "split_committed", mib=round(stored_bytes / 2**20, 2), **facts)
+
+    def loaded(self, *, rows: int, rejected: int, stored_bytes: int) -> None:
+        self._meter.loaded(rows=rows, rejected=rejected, stored_bytes=stored_bytes)
+        self._log.line("info", "split_loaded", rows=rows, rejected=rejected)
 
     def event(self, name: str, /, **facts: object) -> None:
         self._retries += name in _RETRIES
@@ -155,14 +164,16 @@ class ContainerProgress:
             self._stopped.set()
             self._tell("ended")
 
-    def _tick(self) -> None:
-        while not self._stopped.wait(self._interval_s):
+    def _tick(self, stopped: threading.Event) -> None:
+        while not stopped.wait(self._interval_s):
             self._tell("progress")
 
     def _tell(self, event: str) -> None:
         with self._telling:
             now, retries = self._meter.snapshot(), self._retries
             self._log.line("info", event, **_facts(now), retries=retries)
+            if now.loading:
+                return
             sums = {"documents": now.documents, "rejected": now.rejected, "retries": retries}
             # Metrics add up over time, so that each line holds what is new.
             steps = {name: value - self._told[name] for name, value in sums.items()}
@@ -183,11 +194,14 @@ def discreet(facts: Mapping[str, object]) -> dict[str, object]:
 
 
 def _facts(now: Snapshot) -> dict[str, object]:
+    if now.loading:
+        amounts = {"rows": now.documents, "rows_per_s": round(now.rows_per_s, 1)}
+    else:
+        amounts = {"documents": now.documents, "tokens": now.tokens}
+        amounts |= {"tokens_per_s": round(now.tokens_per_s, 1)}
     return {
-        "documents": now.documents,
+        **amounts,
         "rejected": now.rejected,
-        "tokens": now.tokens,
-        "tokens_per_s": round(now.tokens_per_s, 1),
         "mib": round(now.bytes / 2**20, 2),
         "of_mib": round(now.total_bytes / 2**20, 2),
         "splits": now.splits,

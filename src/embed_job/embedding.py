@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,15 +68,17 @@ def embed_supply(
     stop: StopSignals,
     spool: Path | None = None,
     host: str | None = None,
+    committed: Callable[[SplitManifest], None] = lambda _: None,
 ) -> Work:
     """Embed and commit what the supply gives; a WorkerError is noted, all others are raised.
 
     outlook: what there is to do, and over how many workers. spool: where unfinished files lie.
+    committed: gets each split right after its commit; it must not wait.
     """
     work = Work(workers=outlook.workers)
     if not work.workers:
         return work
-    listener = _listener(work, progress)
+    listener = _listener(work, progress, committed)
     progress.start(outlook)
     try:
         with Spool(spool or _spool_root(plan.commits)) as folder:
@@ -97,10 +99,11 @@ def embed_supply(
     return work
 
 
-def _listener(work: Work, progress: Progress) -> Listener:
+def _listener(work: Work, progress: Progress, tell: Callable[[SplitManifest], None]) -> Listener:
     def committed(case: SplitCase, manifest: SplitManifest | None) -> None:
         if manifest is not None:
             work.fresh[manifest.split] = manifest
+            tell(manifest)
         progress.split_done(stored_bytes=case.split.bytes)
 
     def event(name: str, facts: Mapping[str, object]) -> None:

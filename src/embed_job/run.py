@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embed_job.commit.finalize import Verdict, finalize, judge, whole_of
 from embed_job.dataset import open_dataset
@@ -13,6 +16,7 @@ from embed_job.dataset.search import neighbour_examples
 from embed_job.embedding import Work, cases_of, embed_supply, outlook_of, worker_count
 from embed_job.errors import ExitCode, output_error
 from embed_job.manifest import SplitManifest
+from embed_job.opensearch.load.loading import loading
 from embed_job.plan import Plan, make_plan
 from embed_job.progress import Progress
 from embed_job.report.build import build_report
@@ -30,6 +34,10 @@ from embed_job.report.write import write_report
 from embed_job.spec import JobSpec
 from embed_job.stop import StopSignals
 from embed_job.workers.supply import AllCases
+
+if TYPE_CHECKING:
+    from embed_job.opensearch.load.load import LoadResult
+    from embed_job.opensearch.load.loader import Loader
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +69,18 @@ def _run_job(
 ) -> RunResult:
     started_at = time.time()
     plan = make_plan(spec)
-    with StopSignals() as stop:
-        work = embed_all(plan, progress, stop)
+    run, host = secrets.token_hex(8), platform.node()
+    with (
+        StopSignals() as stop,
+        loading(plan, plan.planned, run=run, host=host, progress=progress, stop=stop) as loader,
+    ):
+        work = embed_all(plan, progress, stop, loader)
         manifests, verdict = _end(plan)
-        report = build_report(_facts(plan, work, manifests, verdict, started_at, sample))
+        facts = _facts(plan, work, manifests, verdict, started_at, sample)
+        loaded = loader.complete(manifests, complete=not verdict.problems) if loader else None
+        report = build_report(with_index(facts, loaded, time.time()))
         write_report(report, report_dir)
-    return RunResult(report, _exit_code(report, stop, work))
+    return RunResult(report, _exit_code(report, stop, work, loaded))
 
 
 def _end(plan: Plan) -> tuple[list[SplitManifest], Verdict]:
@@ -91,20 +105,31 @@ def _end(plan: Plan) -> tuple[list[SplitManifest], Verdict]:
     return list(live.values()), verdict
 
 
-def _exit_code(report: Report, stop: StopSignals, work: Work) -> ExitCode:
+def _exit_code(
+    report: Report, stop: StopSignals, work: Work, loaded: LoadResult | None
+) -> ExitCode:
     """A signal that came when all was done changes nothing; else the cause that came first."""
     if report.ok:
         return ExitCode.OK
     if stop.exit_code is not None:
         return stop.exit_code
-    return work.error.exit_code if work.error else ExitCode.INCOMPLETE
+    if work.error is not None:
+        return work.error.exit_code
+    return loaded.exit_code if loaded and loaded.problems else ExitCode.INCOMPLETE
 
 
-def embed_all(plan: Plan, progress: Progress, stop: StopSignals) -> Work:
-    """Embed and commit what is planned and not committed yet."""
+def embed_all(plan: Plan, progress: Progress, stop: StopSignals, loader: Loader | None) -> Work:
+    """Embed and commit what is planned and not committed yet. loader: gets what is committed."""
     cases = cases_of(plan)
     outlook = outlook_of(plan, plan.planned, min(worker_count(plan.spec.execution), len(cases)))
-    return embed_supply(plan, AllCases(cases.values()), outlook, progress=progress, stop=stop)
+    return embed_supply(
+        plan,
+        AllCases(cases.values()),
+        outlook,
+        progress=progress,
+        stop=stop,
+        committed=loader.add if loader else lambda _: None,
+    )
 
 
 def _facts(
@@ -147,4 +172,18 @@ def _facts(
         duplicate_examples=[found.doc_id for found in verdict.duplicates.listed],
         sample=sample,
         examples=examples,
+    )
+
+
+def with_index(facts: RunFacts, loaded: LoadResult | None, finished_at: float) -> RunFacts:
+    """The facts of a run whose index was completed behind its embedding."""
+    if loaded is None:
+        return facts
+    return replace(
+        facts,
+        index=loaded.report,
+        problems=[*facts.problems, *loaded.problems],
+        finished_at=finished_at,
+        wall_s=finished_at - facts.started_at,
+        index_s=finished_at - facts.finished_at,
     )

@@ -14,7 +14,8 @@ def main(path: Path) -> int:
     from embed_job.fleet.claims import Pace
     from embed_job.fleet.listing import listing_of_order, local_share
     from embed_job.fleet.order import read_order
-    from embed_job.fleet.run import InputSet, run_host
+    from embed_job.fleet.planning import InputSet
+    from embed_job.fleet.run import run_host
     from embed_job.progress import LogProgress
     from embed_job.stop import StopSignals
 

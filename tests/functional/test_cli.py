@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -95,7 +96,8 @@ class TestHelp:
             "import sys, embed_job.cli, typer;"
             "typer.main.get_command(embed_job.cli.app);"
             "heavy = {'numpy', 'pyarrow', 'onnx', 'onnxruntime', 'torch', 'tokenizers',"
-            " 'transformers', 'boto3', 'pydantic', 'jinja2', 'huggingface_hub'};"
+            " 'transformers', 'boto3', 'pydantic', 'jinja2', 'huggingface_hub',"
+            " 'opensearchpy'};"
             "print(sorted(heavy & set(sys.modules)))"
         )
         shown = subprocess.run(
@@ -193,6 +195,18 @@ class TestRun:
         checked = embed_job("verify", "out/dry-run", "--json", cwd=folder)
         assert checked.returncode == 0
         assert json.loads(checked.stdout)["ok"]
+
+    def test_a_sample_leaves_the_index_alone(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            index = f"{{url: 'http://127.0.0.1:{server.getsockname()[1]}', alias: kb}}"
+            settings = ("--set", f"outputs.1.opensearch={index}")
+            ended = embed_job("run", "kb.yaml", "--sample", "10", "--quiet", *settings, cwd=folder)
+            assert ended.returncode == 0, ended.stderr
+            with pytest.raises(BlockingIOError):
+                server.accept()
+        assert (folder / "out/dry-run/vectors/_embed_job").is_dir()
+        assert not list((folder / "out/dry-run").rglob("loads"))
 
     def test_verify_finds_what_was_damaged(self, run_once: Path, tmp_path: Path) -> None:
         copy = shutil.copytree(run_once / "out", tmp_path / "out")

@@ -144,7 +144,7 @@ def test_planning_loads_no_model(source: Path, tmp_path: Path, tiny_bundle: Path
         "facts = list_objects(LocalStore(), spec.input.uri, Path(sys.argv[2]))\n"
         "model, _ = find_model(spec)\n"
         "print(look_into(LocalStore(), facts, spec, chunker=model.chunker).contents.tokens)\n"
-        "heavy = {'onnxruntime', 'onnx', 'torch', 'sagemaker'} & set(sys.modules)\n"
+        "heavy = {'onnxruntime', 'onnx', 'torch', 'sagemaker', 'opensearchpy'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)\n"
     )
     spec = make_spec(source, tiny_bundle).model_dump_json()

@@ -417,6 +417,13 @@ class TestCommand:
         assert r"ZIP files. [bold]\x1b[31mnot red\u202e" in shown
         assert "\x1b[31m" not in shown
 
+    @pytest.mark.parametrize("flag", [("--filter", "lang=en"), ("--hybrid",)])
+    def test_what_only_an_index_can(
+        self, answered: Path, flag: tuple[str, ...], capfd: Any
+    ) -> None:
+        assert self.run("a zip file", "--in", str(answered), *flag) == ExitCode.USAGE
+        assert "is for an index" in capfd.readouterr().err
+
     def test_nothing_there(self, tmp_path: Path, capfd: Any) -> None:
         assert self.run("anything", "--in", str(tmp_path)) == ExitCode.OUTPUT
         assert "neither an output" in capfd.readouterr().err

@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from embed_job.cli import app
+from embed_job.cli.program import run_program
 from embed_job.dataset.verify import verify_output
-from embed_job.errors import OutputError
+from embed_job.errors import ExitCode, OutputError
 from embed_job.storage.local import LocalStore
 
 PRIVATE = "_embed_job"
@@ -140,3 +142,33 @@ def test_a_stray_file(output: Path) -> None:
 def test_a_folder_that_is_no_output(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is not an output"):
         verify_output(LocalStore(), str(tmp_path))
+
+
+class TestCommand:
+    def run(self, *arguments: str | Path) -> int:
+        return run_program(app, ["verify", *map(str, arguments)], name="embed-job")
+
+    def test_a_folder_and_its_spec_are_the_same_to_it(
+        self, job: Any, output: Path, capfdbinary: Any
+    ) -> None:
+        said = []
+        for named in (output, job.spec_file()):
+            assert self.run(named, "--json") == ExitCode.OK
+            said.append(json.loads(capfdbinary.readouterr().out))
+        assert said[0] == said[1]
+        assert said[0]["ok"] is True
+        assert all(check.keys() == {"name", "ok", "detail"} for check in said[0]["checks"])
+
+    def test_a_damaged_output_fails(self, output: Path, capfd: Any) -> None:
+        part(output).unlink()
+        assert self.run(output) == ExitCode.INCOMPLETE
+        assert "is missing" in capfd.readouterr().out
+
+    def test_there_is_no_index_to_examine(self, job: Any, output: Path, capfd: Any) -> None:
+        for named in (output, job.spec_file()):
+            assert self.run(named, "--only", "index") == ExitCode.USAGE
+            assert "there is no index" in capfd.readouterr().err
+
+    def test_overrides_need_a_spec(self, output: Path, capfd: Any) -> None:
+        assert self.run(output, "--set", "name=other") == ExitCode.USAGE
+        assert "needs a SPEC" in capfd.readouterr().err

@@ -74,6 +74,25 @@ def test_an_uploaded_output_is_committed_from_here(
     again = json.loads(out)
     assert again["ok"]
     assert again["documents"]["written"] == 100
+    assert "index" not in again
+
+    # With an index in the spec, that is ended too; the job's own end does not wait for it.
+    text = cloud_spec.read_text()
+    index = "  - opensearch: {url: 'http://127.0.0.1:9', index: kb}\n"
+    cloud_spec.write_text(text.replace("compute:\n", f"{index}compute:\n"))
+    code = run_program(app, ["finalize", str(cloud_spec), "--json"], name="embed-job")
+    out, err = capfd.readouterr()
+    assert code == 4, err
+    ended = json.loads(out)
+    assert ended["job"] == facts["job"]
+    assert ended["documents"]["written"] == 100
+    assert ended["index"] == {"name": "kb", "finished": False}
+    (problem,) = ended["problems"]
+    assert "the connection was refused" in problem
+    code = run_program(app, ["finalize", str(cloud_spec), "--index", "--json"], name="embed-job")
+    out, err = capfd.readouterr()
+    assert code == 4, err
+    assert set(json.loads(out)) == {"ok", "problems", "index"}
 
 
 def test_nothing_is_ended_while_a_job_of_the_spec_runs(

@@ -9,6 +9,9 @@ import typer
 from embed_job import __version__
 from embed_job.cli.bundle import bundle_command
 from embed_job.cli.init import init_command
+from embed_job.cli.load import load_command
+from embed_job.cli.promote import promote_command, rollback_command
+from embed_job.cli.redrive import redrive_command
 from embed_job.cli.run import run_command
 from embed_job.cli.search import search_command
 from embed_job.cli.verify import verify_command
@@ -44,5 +47,9 @@ def _options(
 app.command("init")(init_command)
 app.command("bundle")(bundle_command)
 app.command("run")(run_command)
+app.command("load")(load_command)
+app.command("redrive")(redrive_command)
 app.command("verify")(verify_command)
+app.command("promote")(promote_command)
+app.command("rollback")(rollback_command)
 app.command("search")(search_command)

@@ -10,6 +10,7 @@ from shutil import which
 from rich.console import Console
 from rich.text import Text
 
+from embed_job.cli.load_summary import index_rows
 from embed_job.commit.commits import PRIVATE
 from embed_job.dataset.verify import Check
 from embed_job.excerpt import excerpt
@@ -63,6 +64,9 @@ def _rows(report: Report, folder: Path) -> Iterator[tuple[str, str | Text]]:
     if documents.read:
         yield from _figures(report)
     for output in report.outputs:
+        if output.index is not None:
+            yield from index_rows(output.index)
+            continue
         size = f"{output.rows:,} rows, {output.bytes / 2**20:,.1f} MiB"
         yield output.kind, f"{output.uri} ({size})"
         if documents.rejected:

@@ -1,8 +1,9 @@
-"""``embed-job search``: a question to an output."""
+"""``embed-job search``: a question to an output, or to the index loaded from it."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,22 +11,73 @@ import typer
 
 if TYPE_CHECKING:
     from embed_job.dataset.search import Hit
+    from embed_job.spec import JobSpec
+    from embed_job.spec.opensearch import OpenSearchOutput
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """hits, and what the user should know of them. index: None where an output was searched."""
+
+    hits: list[Hit]
+    complete: bool
+    index: str | None = None
+    note: str | None = None
 
 
 def search_command(
     query: Annotated[str, typer.Argument(help="The question, in plain words.")],
     where: Annotated[
         str,
-        typer.Option("--in", metavar="DIR|URI", help="A run's folder, or the folder of an output."),
+        typer.Option(
+            "--in",
+            metavar="SPEC|DIR|URI",
+            help="A spec, to search its index; a run's folder, or the folder of an output.",
+        ),
     ] = "out/dry-run",
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 5,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="FIELD=VALUE",
+            help="Of an index: what must hold, as language=en or year>=2020; may be repeated.",
+        ),
+    ] = None,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Of an index: search for the words, too.")
+    ] = False,
     bundle: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The model bundle, where it is not where it was."),
     ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
 ) -> None:
-    """Find what lies nearest to a question in an output. Exact; reads every vector."""
+    """Find what lies nearest to a question: in an index, or exactly, in an output."""
+    from embed_job.cli.spec_argument import spec_of
+    from embed_job.errors import UserError
+
+    spec = spec_of(where, overrides or [])
+    if spec is not None and spec.opensearch is not None:
+        output = spec.opensearch
+        answer = _ask_index(spec, output, query, top, filters or [], hybrid=hybrid, bundle=bundle)
+    elif filters or hybrid:
+        flag = "--filter" if filters else "--hybrid"
+        raise UserError(flag, "is for an index", "Give --in a spec with an opensearch output.")
+    else:
+        answer = _ask_output(where if spec is None else spec.parquet.uri, query, top, bundle)
+    if as_json:
+        _print_json(query, answer)
+    else:
+        _print(answer)
+
+
+def _ask_output(where: str, query: str, top: int, path: Path | None) -> _Answer:
+    """Exact; reads every vector."""
     from embed_job.dataset import open_dataset
     from embed_job.dataset.query import bundle_for, embed_query, find_output
     from embed_job.dataset.search import search
@@ -34,22 +86,76 @@ def search_command(
     folder = find_output(where)
     dataset = open_dataset(store_for(folder), folder)
     precision = dataset.descriptor.precision
-    vector = embed_query(bundle_for(dataset.descriptor, bundle), query, precision=precision)
-    hits = search(dataset, vector, top=top)
-    if as_json:
-        _print_json(query, hits, complete=dataset.complete)
-    else:
-        _print(hits, complete=dataset.complete)
+    vector = embed_query(bundle_for(dataset.descriptor, path), query, precision=precision)
+    return _Answer(search(dataset, vector, top=top), dataset.complete)
 
 
-def _print_json(query: str, hits: list[Hit], *, complete: bool) -> None:
+def _ask_index(
+    spec: JobSpec,
+    output: OpenSearchOutput,
+    query: str,
+    top: int,
+    filters: list[str],
+    *,
+    hybrid: bool,
+    bundle: Path | None,
+) -> _Answer:
+    """The index tells which model made it; the Parquet output need not be within reach."""
+    from embed_job.dataset.query import embed_query, open_same_model
+    from embed_job.opensearch.client import connect
+    from embed_job.opensearch.errors import explained
+    from embed_job.opensearch.search.ask import search_index
+    from embed_job.opensearch.search.found import find_index
+
+    _refuse_null(spec)
+    with explained(output.url), connect(output) as client:
+        index = find_index(client, output, lambda: _name(spec, output))
+        precision = spec.model.precision
+        model = open_same_model(
+            bundle or spec.model.bundle,
+            precision=precision,
+            model_fingerprint=index.meta.model_fingerprint,
+        )
+        vector = embed_query(model, query, precision=precision)
+        hits = search_index(client, index, vector, query, top=top, filters=filters, hybrid=hybrid)
+    note = None
+    if output.alias and not index.promoted:
+        note = f"{output.alias} is not there yet: these are of {index.index}, before its promotion."
+    return _Answer(hits, complete=True, index=index.index, note=note)
+
+
+def _refuse_null(spec: JobSpec) -> None:
+    from embed_job.errors import OutputError
+
+    if spec.model.engine == "null":
+        raise OutputError(
+            spec.name, "has engine null, whose vectors mean nothing", "Search one of a real model."
+        )
+
+
+def _name(spec: JobSpec, output: OpenSearchOutput) -> str:
+    """The spec's index, where no alias leads to it."""
+    from embed_job.dataset import open_dataset
+    from embed_job.dataset.query import find_output
+    from embed_job.opensearch.target import IndexTarget
+    from embed_job.storage import store_for
+
+    if output.index:
+        return output.index
+    folder = find_output(spec.parquet.uri)
+    return IndexTarget(output, open_dataset(store_for(folder), folder).descriptor).name
+
+
+def _print_json(query: str, answer: _Answer) -> None:
     import orjson
 
-    answer = {"query": query, "complete": complete, "hits": hits}
-    sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")
+    plain = {"query": query, "complete": answer.complete, "hits": answer.hits}
+    if answer.index is not None:
+        plain |= {"index": answer.index, "note": answer.note}
+    sys.stdout.buffer.write(orjson.dumps(plain, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def _print(hits: list[Hit], *, complete: bool) -> None:
+def _print(answer: _Answer) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
@@ -57,7 +163,7 @@ def _print(hits: list[Hit], *, complete: bool) -> None:
     from embed_job.excerpt import excerpt
 
     console = Console(highlight=False)
-    for hit in hits:
+    for hit in answer.hits:
         line = Text.assemble((f"{hit.score:.3f}  ", "green"), (excerpt(hit.id), "bold"))
         line.append(f"  characters {hit.char_start}–{hit.char_end}", style="dim")
         for name, value in hit.metadata.items():
@@ -66,7 +172,10 @@ def _print(hits: list[Hit], *, complete: bool) -> None:
         console.print(line)
         if hit.text is not None:
             console.print(Padding(Text(excerpt(hit.text)), (0, 0, 0, 7)))
-    if not hits:
-        console.print(Text("The output has no rows."))
-    if not complete:
+    if not answer.hits:
+        nothing = "The output has no rows." if answer.index is None else "Nothing was found."
+        console.print(Text(nothing))
+    if not answer.complete:
         console.print(Text("The job is not finished: these are the splits so far.", style="yellow"))
+    if answer.note:
+        console.print(Text(answer.note, style="yellow"))

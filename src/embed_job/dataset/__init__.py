@@ -57,7 +57,19 @@ class Dataset:
         Memory: one batch and READ_BUFFER_BYTES a column. Raises OutputError where a file is
         missing, damaged, or not what its manifest says.
         """
-        for _, part in self.parts():
+        for manifest in self.splits:
+            yield from self.split_rows(manifest, columns=columns, batch_rows=batch_rows)
+
+    def split_rows(
+        self,
+        manifest: SplitManifest,
+        *,
+        columns: Sequence[str] | None = None,
+        batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of one split of this output, committed since it was opened or before; else as
+        iter_rows."""
+        for part in manifest.parts:
             yield from self._rows_of(part, columns, batch_rows)
 
     def _rows_of(

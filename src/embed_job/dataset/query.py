@@ -45,13 +45,22 @@ def bundle_for(descriptor: DatasetDescriptor, path: Path | None) -> Bundle:
             "was made with engine null, whose vectors mean nothing",
             "Search an output of a real model.",
         )
-    bundle = open_bundle(path or Path(descriptor.bundle), precision=descriptor.precision)
-    found = bundle.fingerprint(descriptor.precision)
-    if found != descriptor.model_fingerprint:
+    return open_same_model(
+        path or Path(descriptor.bundle),
+        precision=descriptor.precision,
+        model_fingerprint=descriptor.model_fingerprint,
+    )
+
+
+def open_same_model(path: Path, *, precision: str, model_fingerprint: str) -> Bundle:
+    """The bundle in a folder; BundleError where it is missing or of another fingerprint."""
+    bundle = open_bundle(path, precision=precision)
+    found = bundle.fingerprint(precision)
+    if found != model_fingerprint:
         raise BundleError(
             str(bundle.path),
             f"is not the model that made these vectors: its fingerprint is {found[:12]}, "
-            f"theirs {descriptor.model_fingerprint[:12]}",
+            f"theirs {model_fingerprint[:12]}",
             "Name the bundle that made them with --bundle.",
         )
     return bundle

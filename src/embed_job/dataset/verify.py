@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,11 +26,24 @@ _MAX_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question and its answer. detail: what was looked at, or the first things wrong."""
+    """One question and its answer. detail: what was looked at, or the first things wrong.
+
+    figure: the number that it measures, where it measures one. skipped: it can't be asked there,
+    and detail says why; ok then says nothing.
+    """
 
     name: str
     ok: bool
     detail: str
+    figure: float | None = None
+    skipped: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it; figure and skipped where they say something."""
+        said: dict[str, Any] = {"name": self.name, "ok": self.ok, "detail": self.detail}
+        if self.figure is not None:
+            said["figure"] = self.figure
+        return said | ({"skipped": True} if self.skipped else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict
 
@@ -19,7 +20,7 @@ from embed_job.commit.finalize import Verdict, finalize, judge, whole_of
 from embed_job.errors import ExitCode
 from embed_job.fleet import Host
 from embed_job.fleet.cover import uncovered
-from embed_job.fleet.hosts import fleet_facts
+from embed_job.fleet.hosts import fleet_facts, with_index
 from embed_job.fleet.listing import iter_listed
 from embed_job.fleet.order import ORDER_FILE, JobOrder
 from embed_job.fleet.records import HostRecord, JobFolder, JobRecord
@@ -30,6 +31,18 @@ from embed_job.report.model import Report
 from embed_job.report.write import render_json
 from embed_job.source.listing import ListedFile
 from embed_job.storage import Store, resolve
+
+if TYPE_CHECKING:
+    from embed_job.opensearch.load.load import LoadResult
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a job ended. loaded: what became of its index; None where that was not looked at."""
+
+    verdict: Verdict
+    report: Report
+    loaded: LoadResult | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,8 @@ def finalize_job(
     and report.html in the job's folder, and job.json there last. Raises OutputError.
     """
     listed = None if listing is None else partial(iter_listed, listing)
-    return end_job(target, resolve(folder), job, order, listed, host=host)
+    ended = end_job(target, resolve(folder), job, order, listed, host=host)
+    return ended.verdict, ended.report
 
 
 def end_job(
@@ -75,8 +89,10 @@ def end_job(
     listed: Callable[[], Iterator[ListedFile]] | None,
     *,
     host: Host | None,
-) -> tuple[Verdict, Report]:
-    """As finalize_job; listed: streams the job's listing."""
+    load: Callable[[], LoadResult | None] = lambda: None,
+) -> Ended:
+    """As finalize_job; listed: streams the job's listing. load: brings the index to what is
+    committed; its problems are the report's, and not the verdict's."""
     commits, room = Commits(target, folder), JobFolder(target, folder, job)
     descriptor = commits.descriptor()
     fingerprint = descriptor.fingerprint if descriptor else ""
@@ -109,13 +125,14 @@ def end_job(
             now=time.time(),
             objections=overtaken,
         )
+    loaded = load() if not verdict.problems else None
     facts = fleet_facts(order, descriptor, records, manifests, verdict, store=target, folder=folder)
-    report = build_report(facts)
+    report = build_report(with_index(facts, loaded, records))
     room.write_report("report.json", render_json(report))
     room.write_report("report.html", render_html(report).encode())
     if not verdict.problems and not ended:
         room.write_end(_end(job, host, records, verdict, splits=len(planned)))
-    return verdict, report
+    return Ended(verdict, report, loaded)
 
 
 def gather(order: JobOrder, room: JobFolder, records: Sequence[HostRecord]) -> Gathered:

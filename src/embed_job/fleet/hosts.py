@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from embed_job.commit.finalize import Verdict
 from embed_job.fleet.order import JobOrder
@@ -14,6 +16,9 @@ from embed_job.report.build import seconds
 from embed_job.report.examples import rejected_examples
 from embed_job.report.model import MAX_EXAMPLES, HostReport, Inputs, Machine, RunFacts
 from embed_job.storage import Store
+
+if TYPE_CHECKING:
+    from embed_job.opensearch.load.load import LoadResult
 
 _UNKNOWN = Machine(cores=0, cpu="unknown", python="unknown", platform="unknown")
 
@@ -64,6 +69,19 @@ def fleet_facts(
         duplicate_examples=[found.doc_id for found in verdict.duplicates.listed],
         hosts=host_reports(records, fresh),
     )
+
+
+def with_index(
+    facts: RunFacts, loaded: LoadResult | None, records: Sequence[HostRecord]
+) -> RunFacts:
+    """The facts with what became of the index, all hosts' deliveries together."""
+    if loaded is None:
+        return facts
+    index = loaded.report
+    if index is not None:
+        hosts = [record.delivery for record in records if record.delivery is not None]
+        index = index.model_copy(update={"delivery": sum(hosts, index.delivery)})
+    return replace(facts, index=index, problems=[*facts.problems, *loaded.problems])
 
 
 def _missing(verdict: Verdict) -> int:

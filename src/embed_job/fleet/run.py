@@ -3,47 +3,36 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from embed_job.bundle import open_bundle
 from embed_job.embedding import Work, cases_of, embed_supply, outlook_of, worker_count
-from embed_job.errors import BundleError, ExitCode, OutputError, SpecError, output_error
+from embed_job.errors import ExitCode, OutputError, output_error
 from embed_job.fleet import Host
 from embed_job.fleet.board import Board
 from embed_job.fleet.claims import ClaimedSplits, Claims, Pace
 from embed_job.fleet.finalize import end_job, gather
 from embed_job.fleet.order import JobOrder
+from embed_job.fleet.planning import InputSet, plan_share
 from embed_job.fleet.records import HostRecord, JobFolder, PlanRecord
-from embed_job.manifest import DatasetDescriptor, SplitCounts, total
-from embed_job.plan import Place, Plan, describe, plan_listed
+from embed_job.manifest import SplitCounts, total
+from embed_job.opensearch.load.loading import load_rest, loading
+from embed_job.plan import Plan
 from embed_job.progress import Progress
 from embed_job.report.machine import this_machine
 from embed_job.report.model import Report
-from embed_job.source.listing import Listing
 from embed_job.stop import StopSignals
 from embed_job.workers.supply import AllCases
 
+if TYPE_CHECKING:
+    from embed_job.opensearch.load.load import LoadResult
+    from embed_job.opensearch.load.loader import Loader
+
 _PATIENCE = 2
 """How many of the longest waits of another host the one that ends a job waits for its record."""
-
-
-@dataclass(frozen=True, slots=True)
-class InputSet:
-    """What a host may embed, and where it reads it.
-
-    source_uri: the folder or s3:// prefix that the listing's keys lie in. listing: sharded: the
-    files of this host (:func:`embed_job.fleet.listing.local_share`); balanced: all of the job
-    (:func:`embed_job.fleet.listing.listing_of_order`). earlier: a folder with the manifests of
-    earlier runs (``<split>.json`` each), where target_uri does not hold them; it is only read.
-    pace: how the splits of a common plan are claimed (balanced).
-    """
-
-    source_uri: str
-    listing: Listing
-    earlier: Path | None = None
-    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,54 +78,11 @@ def run_host(
     committed stays. A host that raises, or dies, has no record, and the job is not finalized.
     """
     try:
-        plan = _plan(order, inputs, target_uri, spool, bundle)
+        plan = plan_share(order, inputs, target_uri=target_uri, spool=spool, bundle=bundle)
         return _Share(order, host, plan, inputs.pace).run(progress, stop, spool)
     except OSError as error:
         explained = output_error(error, target_uri)
         raise explained or error from error
-
-
-def _plan(
-    order: JobOrder, inputs: InputSet, target_uri: str, spool: Path | None, bundle: Path | None
-) -> Plan:
-    temporary: Path | None = None
-    if spool is not None and not target_uri.startswith("s3://"):
-        temporary = spool / "unfinished"
-        temporary.mkdir(parents=True, exist_ok=True)
-    place = Place(
-        inputs.source_uri,
-        target_uri,
-        bundle or order.spec.model.bundle,
-        temporary=temporary,
-        earlier=inputs.earlier,
-    )
-    auto = sorted(name for name, kind in order.spec.input.fields.metadata.items() if kind == "auto")
-    if auto and order.columns is None and order.is_uploaded:
-        raise SpecError(
-            "input.fields.metadata",
-            f"the type of '{auto[0]}' is auto, and hosts that can't see each other's output may "
-            "find different ones",
-            "Give its type: string, int64, float64, bool or timestamp.",
-        )
-    wanted = _descriptor(order, place)
-    return plan_listed(order.spec, inputs.listing, wanted, place, columns=order.columns)
-
-
-def _descriptor(order: JobOrder, place: Place) -> DatasetDescriptor:
-    """The descriptor of the job's output; the same bytes on every host."""
-    bundle = open_bundle(place.bundle, precision=order.spec.model.precision)
-    wanted = describe(order.spec, bundle)
-    known = order.model_fingerprint
-    if known is not None and known != wanted.model_fingerprint:
-        raise BundleError(
-            str(place.bundle),
-            f"is another model ({wanted.model_fingerprint[:12]}) than the one that the job was "
-            f"submitted for ({known[:12]})",
-            "Build the image with that bundle, or submit with this one's.",
-        )
-    return wanted.model_copy(
-        update={"bundle": str(order.spec.model.bundle), "created_at": order.created_at}
-    )
 
 
 class _Share:
@@ -151,36 +97,70 @@ class _Share:
         self._started_at = time.time()
 
     def run(self, progress: Progress, stop: StopSignals, spool: Path | None) -> HostResult:
-        plan, work = self._plan, self._embed(progress, stop, spool)
+        plan = self._plan
+        with self._loading(progress, stop) as loader:
+            work = self._embed(progress, stop, spool, loader)
+            failure = loader and loader.drain()
+        if failure is not None:
+            work.incidents.append(
+                f"index failed, to be tried again at the end of the job: {failure}"
+            )
         done = plan.commits.committed_names() | plan.committed.keys()
         committed = sum(split in done for split in plan.planned)
         missing = len(plan.planned) - committed
         code, problems = _ending(missing, len(plan.planned), work, stop)
         counts = total(manifest.counts for manifest in work.fresh.values())
-        self._room.write_host(self._record(work, counts, code, problems))
+        record = self._record(work, counts, code, problems)
+        delivery = loader.facts if loader else None
+        self._room.write_host(record.model_copy(update={"delivery": delivery}))
         report: Report | None = None
         if code is ExitCode.OK and self._is_mine_to_end():
             progress.event("finalizing", job=self._host.job)
             self._await_records(stop)
             listed = self._plan.listing.everything if self._order.listed else None
-            verdict, report = end_job(
+            ended = end_job(
                 plan.target, plan.commits.folder, self._host.job, self._order, listed,
-                host=self._host,
+                host=self._host, load=partial(self._load_rest, progress, stop),
             )  # fmt: skip
-            if verdict.problems:
-                code, problems = ExitCode.INCOMPLETE, verdict.problems
+            report = ended.report
+            if ended.verdict.problems:
+                code, problems = ExitCode.INCOMPLETE, ended.verdict.problems
+            elif ended.loaded and ended.loaded.problems:
+                code, problems = stop.exit_code or ended.loaded.exit_code, ended.loaded.problems
         return HostResult(
             code, counts, committed, len(plan.planned), problems, report is not None, report
         )
 
-    def _embed(self, progress: Progress, stop: StopSignals, spool: Path | None) -> Work:
+    def _loading(
+        self, progress: Progress, stop: StopSignals
+    ) -> AbstractContextManager[Loader | None]:
+        """Load what this host commits; of what is committed already, what nobody else does."""
+        share, host = self._plan.planned, self._host
+        if self._order.shares_one_plan:
+            share = tuple(sorted(share)[host.rank :: host.count])
+        return loading(
+            self._plan, share, run=host.job, host=host.name, progress=progress, stop=stop
+        )
+
+    def _load_rest(self, progress: Progress, stop: StopSignals) -> LoadResult | None:
+        """Bring the index to what the job came to, as its last deed."""
+        plan, host = self._plan, self._host
+        return load_rest(
+            plan.spec, plan.target, plan.commits.folder,
+            run=host.job, host=host.name, progress=progress, stop=stop,
+        )  # fmt: skip
+
+    def _embed(
+        self, progress: Progress, stop: StopSignals, spool: Path | None, loader: Loader | None
+    ) -> Work:
         """Embed this host's share, or as much of the common plan as there is to claim."""
         plan, host = self._plan, self._host
         cases = cases_of(plan)
         workers = min(worker_count(plan.spec.execution), len(cases))
         embed = partial(
-            embed_supply, plan, progress=progress, stop=stop, spool=spool, host=host.name
-        )
+            embed_supply, plan, progress=progress, stop=stop, spool=spool, host=host.name,
+            committed=loader.add if loader else lambda _: None,
+        )  # fmt: skip
         if not self._order.shares_one_plan:
             return embed(AllCases(cases.values()), outlook_of(plan, plan.planned, workers))
         self._agree()

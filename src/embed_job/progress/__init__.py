@@ -30,10 +30,11 @@ LOG_INTERVAL_S = 30.0
 
 
 class Progress(Protocol):
-    """Whoever watches a run. Calls come from one thread; none raises or waits."""
+    """Whoever watches a run. Calls come from one thread, but for loaded and event, which a loader's
+    thread makes as well; none raises or waits."""
 
     def start(self, plan: Plan) -> None:
-        """The work is known and begins."""
+        """The work is known and begins; after a stop, the next piece of it."""
         ...
 
     def advance(self, update: ProgressUpdate) -> None:
@@ -42,6 +43,10 @@ class Progress(Protocol):
 
     def split_done(self, *, stored_bytes: int) -> None:
         """A split is committed. stored_bytes: its share of the plan's bytes."""
+        ...
+
+    def loaded(self, *, rows: int, rejected: int, stored_bytes: int) -> None:
+        """A split is in an index. rows: those refused included; stored_bytes: of its files."""
         ...
 
     def event(self, name: str, /, **facts: object) -> None:
@@ -63,6 +68,9 @@ class SilentProgress:
         pass
 
     def split_done(self, *, stored_bytes: int) -> None:
+        pass
+
+    def loaded(self, *, rows: int, rejected: int, stored_bytes: int) -> None:
         pass
 
     def event(self, name: str, /, **facts: object) -> None:
@@ -87,14 +95,17 @@ class LogProgress:
     def start(self, plan: Plan) -> None:
         self._meter.start(plan)
         self._write(
-            "started",
+            "loading" if plan.loading else "started",
             splits=plan.splits,
             splits_committed_before=plan.already_committed_splits,
             mib=round(plan.bytes / 2**20, 2),
             workers=plan.workers,
         )
+        self._stopped = stopped = threading.Event()
         # Lines come although nothing else does: that is when they are wanted most.
-        threading.Thread(target=self._tick_on, name="progress-log", daemon=True).start()
+        threading.Thread(
+            target=self._tick_on, args=(stopped,), name="progress-log", daemon=True
+        ).start()
 
     def advance(self, update: ProgressUpdate) -> None:
         self._meter.advance(update)
@@ -102,6 +113,10 @@ class LogProgress:
 
     def split_done(self, *, stored_bytes: int) -> None:
         self._meter.split_done(stored_bytes)
+        self._tick()
+
+    def loaded(self, *, rows: int, rejected: int, stored_bytes: int) -> None:
+        self._meter.loaded(rows=rows, rejected=rejected, stored_bytes=stored_bytes)
         self._tick()
 
     def event(self, name: str, /, **facts: object) -> None:
@@ -113,8 +128,8 @@ class LogProgress:
             if self._meter.started:
                 self._write("ended", **_facts(self._meter.snapshot()))
 
-    def _tick_on(self) -> None:
-        while not self._stopped.wait(1.0):
+    def _tick_on(self, stopped: threading.Event) -> None:
+        while not stopped.wait(1.0):
             self._tick()
 
     def _tick(self) -> None:
@@ -139,10 +154,7 @@ class LogProgress:
 
 def _facts(now: Snapshot) -> dict[str, object]:
     return {
-        "documents": now.documents,
-        "rejected": now.rejected,
-        "tokens": now.tokens,
-        "tokens_per_s": round(now.tokens_per_s),
+        **_amounts(now),
         "mib": round(now.bytes / 2**20, 2),
         "of_mib": round(now.total_bytes / 2**20, 2),
         "splits": now.splits,
@@ -150,6 +162,21 @@ def _facts(now: Snapshot) -> dict[str, object]:
         "elapsed_s": round(now.elapsed_s, 1),
         "eta_s": None if now.eta_s is None else round(now.eta_s),
     }
+
+
+def _amounts(now: Snapshot) -> dict[str, object]:
+    if now.loading:
+        rate = round(now.rows_per_s)
+        return {"rows": now.documents, "rejected": now.rejected, "rows_per_s": rate}
+    amounts: dict[str, object] = {
+        "documents": now.documents,
+        "rejected": now.rejected,
+        "tokens": now.tokens,
+        "tokens_per_s": round(now.tokens_per_s),
+    }
+    if now.loaded_splits:
+        amounts |= {"loaded_splits": now.loaded_splits, "loaded_rows": now.loaded_rows}
+    return amounts
 
 
 def choose_progress(

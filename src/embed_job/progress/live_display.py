@@ -40,6 +40,9 @@ class RichProgress:
     def split_done(self, *, stored_bytes: int) -> None:
         self._meter.split_done(stored_bytes)
 
+    def loaded(self, *, rows: int, rejected: int, stored_bytes: int) -> None:
+        self._meter.loaded(rows=rows, rejected=rejected, stored_bytes=stored_bytes)
+
     def event(self, name: str, /, **facts: object) -> None:
         told = ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None)
         line = f"[yellow]{escape(name.replace('_', ' '))}[/] [dim]{escape(told[:500])}[/]"
@@ -57,22 +60,29 @@ def draw(now: Snapshot) -> RenderableType:
     bar = Table.grid(padding=(0, 1), expand=False)
     share = now.bytes / now.total_bytes if now.total_bytes else 1.0
     bar.add_row(
-        Text("embedding", style="bold"),
+        Text("loading" if now.loading else "embedding", style="bold"),
         ProgressBar(total=1.0, completed=share, width=40),
         Text(f"{share:.0%}"),
         Text(f"{now.bytes / 2**20:,.1f} of {now.total_bytes / 2**20:,.1f} MiB", style="cyan"),
         Text(f"{duration(now.eta_s)} left", style="bold" if now.eta_s is not None else "dim"),
     )
     facts = [
-        f"{now.documents:,} documents",
-        f"{now.tokens_per_s:,.0f} tokens/s",
+        *_amounts(now),
         f"split {now.splits:,} of {now.total_splits:,}",
-        f"{now.workers} worker{'' if now.workers == 1 else 's'}",
         f"{duration(now.elapsed_s)} elapsed",
     ]
     line = Text("  ".join(facts), style="dim")
     line.append(f"  {now.rejected:,} rejected", style="yellow" if now.rejected else "dim")
+    if now.loaded_splits and not now.loading:
+        line.append(f"  {now.loaded_rows:,} rows in the index", style="dim")
     return Group(bar, line)
+
+
+def _amounts(now: Snapshot) -> list[str]:
+    if now.loading:
+        return [f"{now.documents:,} rows", f"{now.rows_per_s:,.0f} rows/s"]
+    workers = f"{now.workers} worker{'' if now.workers == 1 else 's'}"
+    return [f"{now.documents:,} documents", f"{now.tokens_per_s:,.0f} tokens/s", workers]
 
 
 def duration(seconds: float | None) -> str:

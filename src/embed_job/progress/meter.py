@@ -14,12 +14,14 @@ _BUCKET_S = 1.0
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a run has before it. splits: all of them; bytes: stored bytes of those that are not
-    committed yet."""
+    committed yet. loading: they are not embedded but loaded into an index, and rows count as
+    documents."""
 
     splits: int
     bytes: int
     already_committed_splits: int = 0
     workers: int = 1
+    loading: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class ProgressUpdate:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The state of a run. bytes is an estimate inside running splits; tokens_per_s is of the
-    last 30 s; eta_s is None while nothing tells."""
+    last 30 s, rows_per_s likewise where the plan is to load; eta_s is None while nothing tells.
+    loaded_rows, loaded_splits: what an index has taken beside the embedding."""
 
     documents: int
     rejected: int
@@ -48,6 +51,10 @@ class Snapshot:
     workers: int
     elapsed_s: float
     eta_s: float | None
+    loading: bool = False
+    rows_per_s: float = 0.0
+    loaded_rows: int = 0
+    loaded_splits: int = 0
 
 
 class Meter:
@@ -56,10 +63,15 @@ class Meter:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._plan = Plan(splits=0, bytes=0)
         self._started_at: float | None = None
+        self._begin(Plan(splits=0, bytes=0))
+
+    def _begin(self, plan: Plan) -> None:
+        self._plan = plan
         self._documents = self._bytes = self._tokens = self._rejected = 0
-        self._splits = self._split_bytes = 0
+        self._splits = plan.already_committed_splits
+        self._split_bytes = 0
+        self._loaded_rows = self._loaded_splits = 0
         self._recent: deque[tuple[float, int]] = deque()
 
     @property
@@ -67,9 +79,9 @@ class Meter:
         return self._started_at is not None
 
     def start(self, plan: Plan) -> None:
+        """Another start begins anew."""
         with self._lock:
-            self._plan = plan
-            self._splits = plan.already_committed_splits
+            self._begin(plan)
             self._started_at = self._clock()
 
     def advance(self, update: ProgressUpdate) -> None:
@@ -80,13 +92,26 @@ class Meter:
             self._rejected += update.rejected
             self._remember(update.tokens)
 
-    def _remember(self, tokens: int) -> None:
+    def loaded(self, *, rows: int, rejected: int, stored_bytes: int) -> None:
+        """A split is in an index. stored_bytes: its share of a plan to load."""
+        with self._lock:
+            self._loaded_rows += rows
+            self._loaded_splits += 1
+            if self._plan.loading:
+                self._documents += rows
+                self._rejected += rejected
+                self._splits += 1
+                self._split_bytes += stored_bytes
+                self._remember(rows)
+
+    def _remember(self, amount: int) -> None:
+        """Tokens that were embedded, or rows where the plan is to load."""
         now = self._clock()
         if self._recent and now - self._recent[-1][0] < _BUCKET_S:
             began, sofar = self._recent[-1]
-            self._recent[-1] = (began, sofar + tokens)
+            self._recent[-1] = (began, sofar + amount)
         else:
-            self._recent.append((now, tokens))
+            self._recent.append((now, amount))
         self._forget(now)
 
     def _forget(self, now: float) -> None:
@@ -103,12 +128,12 @@ class Meter:
             now = self._clock()
             self._forget(now)
             elapsed_s = max(0.0, now - (now if self._started_at is None else self._started_at))
-            done = self._done_bytes()
+            done, rate = self._done_bytes(), self._rate(elapsed_s)
             return Snapshot(
                 documents=self._documents,
                 rejected=self._rejected,
                 tokens=self._tokens,
-                tokens_per_s=self._rate(elapsed_s),
+                tokens_per_s=0.0 if self._plan.loading else rate,
                 bytes=done,
                 total_bytes=self._plan.bytes,
                 splits=self._splits,
@@ -116,11 +141,15 @@ class Meter:
                 workers=self._plan.workers,
                 elapsed_s=elapsed_s,
                 eta_s=self._eta(done, elapsed_s),
+                loading=self._plan.loading,
+                rows_per_s=rate if self._plan.loading else 0.0,
+                loaded_rows=self._loaded_rows,
+                loaded_splits=self._loaded_splits,
             )
 
     def _rate(self, elapsed_s: float) -> float:
         over_s = min(_WINDOW_S, elapsed_s)
-        return sum(tokens for _, tokens in self._recent) / over_s if over_s > 0 else 0.0
+        return sum(amount for _, amount in self._recent) / over_s if over_s > 0 else 0.0
 
     def _done_bytes(self) -> int:
         """Committed splits count in full; running ones by what their documents weigh, which is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -39,7 +39,7 @@ def build_report(facts: RunFacts) -> Report:
     throughput = _throughput(facts, fresh)
     identity_holds = all(_balanced(manifest.counts) for manifest in facts.manifests)
     splits = _splits(facts)
-    outputs = (_output(facts),)
+    outputs = (_output(facts), *_index_output(facts))
     return Report(
         name=facts.spec.name,
         version=__version__,
@@ -109,7 +109,7 @@ def seconds(manifest: SplitManifest) -> float:
 
 
 def _throughput(facts: RunFacts, fresh: Sequence[SplitManifest]) -> Throughput:
-    embedding_s = max(0.0, facts.wall_s - facts.load_s)
+    embedding_s = max(0.0, facts.wall_s - facts.load_s - facts.index_s)
     tokens = sum(manifest.counts.tokens for manifest in fresh)
     documents = sum(manifest.counts.documents.written for manifest in fresh)
     spent_s = sum(seconds(manifest) for manifest in facts.manifests)
@@ -193,3 +193,15 @@ def _output(facts: RunFacts) -> OutputReport:
         rows=sum(part.rows for part in parts),
         bytes=sum(part.bytes for part in parts),
     )
+
+
+def _index_output(facts: RunFacts) -> Iterator[OutputReport]:
+    if facts.index is not None:
+        yield OutputReport(
+            kind="opensearch",
+            uri=f"{facts.index.url}/{facts.index.index}",
+            files=0,
+            rows=facts.index.rows.written,
+            bytes=facts.index.delivery.bytes,
+            index=facts.index,
+        )

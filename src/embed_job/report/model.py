@@ -31,7 +31,8 @@ class JobCounts(Part):
 
 
 class Throughput(Part):
-    """Of what this run embedded, over embedding_s = wall_s - load_s; 0 where it embedded nothing.
+    """Of what this run embedded, over embedding_s = wall_s - load_s, less what an index took when
+    all was embedded; 0 where it embedded nothing.
 
     committed_tokens_per_s_per_worker: tokens of all committed splits, those of earlier runs
     included, by the seconds that workers spent on them; None where there are none.
@@ -145,14 +146,73 @@ class Inputs(Part):
     hidden: int = 0
 
 
+class DeliveryFacts(Part):
+    """How this run's rows went to an index. splits: those delivered; retries: requests that sent
+    rows again; throttled: rows that were answered 429, to be sent again; bytes: of requests;
+    seconds: of the machine that was at it longest."""
+
+    splits: int = 0
+    rows: int = 0
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: DeliveryFacts) -> DeliveryFacts:
+        return DeliveryFacts(
+            splits=self.splits + other.splits,
+            rows=self.rows + other.rows,
+            requests=self.requests + other.requests,
+            retries=self.retries + other.retries,
+            throttled=self.throttled + other.throttled,
+            bytes=self.bytes + other.bytes,
+            seconds=max(self.seconds, other.seconds),
+        )
+
+    @property
+    def rows_per_s(self) -> float:
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+class IndexReport(Part):
+    """What a load came to.
+
+    rows: of the splits that are loaded, by this run or before: read = written + rejected.
+    dead_letters: the folder of the rejected ones; None where there are none.
+    splits_loaded: of splits, those with every row acknowledged or refused; splits_again: those of
+    this run's that the index had lost documents of. deleted: documents that the output no longer
+    holds. finished: graphs are built and the settings of the load are put back. recall: as the last
+    `verify` found it.
+    """
+
+    url: str
+    index: str
+    alias: str | None
+    created: bool
+    generation: int | None
+    rows: Counts
+    refused_by_reason: dict[str, int]
+    dead_letters: str | None
+    splits: int
+    splits_loaded: int
+    splits_again: int
+    deleted: int
+    delivery: DeliveryFacts
+    memory: str | None = None
+    finished: bool
+    recall: float | None = None
+
+
 class OutputReport(Part):
-    """What lies in an output."""
+    """What lies in an output. files, bytes: of Parquet; of an index, the requests' bytes."""
 
     kind: str
     uri: str
     files: int
     rows: int
     bytes: int
+    index: IndexReport | None = None
 
 
 class SampleInfo(Part):
@@ -247,6 +307,8 @@ class RunFacts:
     manifests: every split that counts. fresh: identities of those that this run embedded.
     load_s: until the first worker was ready. incidents: workers that died and splits that failed,
     a line each. Examples beyond the first hundred are dropped. hosts: those of a job of several.
+    index: what became of the opensearch output, where there is one and the run came so far;
+    index_s: seconds that it took when all was embedded.
     """
 
     spec: JobSpec
@@ -268,3 +330,5 @@ class RunFacts:
     sample: SampleInfo | None = None
     examples: Sequence[NearestExample] = ()
     hosts: Sequence[HostReport] = ()
+    index: IndexReport | None = None
+    index_s: float = 0.0

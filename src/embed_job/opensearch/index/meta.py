@@ -1,0 +1,98 @@
+"""What an index says of itself: ``_meta.embed_job`` of its mapping, and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+from opensearchpy import NotFoundError, OpenSearch
+
+from embed_job.errors import OutputError
+from embed_job.manifest import Record
+from embed_job.opensearch.patience import Patience
+
+META = "embed_job"
+FORMAT = 1
+
+
+class LoadProfile(Record):
+    """The settings of an index from before a load, as to be put back; None: was not set."""
+
+    refresh_interval: str | None
+    number_of_replicas: str
+    approximate_threshold: str | None
+
+
+class IndexMeta(Record):
+    """Whose index it is and in which state.
+
+    load: a nonce made when the index was; receipts of rows count for this one alone. merged:
+    false from the start of a load to its finishing merge. profile: the settings to put back while
+    a load profile is on. previous: the index that the alias pointed to before this one.
+    """
+
+    format: int = FORMAT
+    fingerprint: str
+    model_fingerprint: str
+    dataset: str
+    load: str
+    merged: bool = True
+    profile: LoadProfile | None = None
+    previous: str | None = None
+
+
+def meta_of(found: Mapping[str, Any]) -> IndexMeta | None:
+    """The record in an index's description; None where there is none, or not one of ours.
+
+    found: of ``GET /<index>``, without the index's name.
+    """
+    plain = (found.get("mappings", {}).get("_meta") or {}).get(META)
+    try:
+        return IndexMeta.model_validate(plain)
+    except pydantic.ValidationError:
+        return None
+
+
+def describe_index(
+    client: OpenSearch, name: str, *, where: str, patience: Patience, defaults: bool = False
+) -> dict[str, Any] | None:
+    """Aliases, mappings and flat settings of an index, of one moment; None: there is no index.
+
+    defaults: also the settings in force that nobody has set. Raises OutputError where the name
+    is an alias.
+    """
+    params = {"flat_settings": "true"} | ({"include_defaults": "true"} if defaults else {})
+
+    def ask() -> dict[str, Any] | None:
+        try:
+            answer: dict[str, Any] = client.indices.get(index=name, params=params)
+        except NotFoundError:
+            return None
+        return answer
+
+    answer = patience.call(ask, where=where)
+    if answer is None:
+        return None
+    if name not in answer:
+        raise OutputError(
+            where,
+            f"'{name}' is an alias (of {', '.join(sorted(answer))}), not an index",
+            "Set index to another name.",
+        )
+    found: dict[str, Any] = answer[name]
+    return found
+
+
+def write_meta(
+    client: OpenSearch, name: str, found: Mapping[str, Any], meta: IndexMeta, *, patience: Patience
+) -> None:
+    """Put the record into an index, keeping what others have in its ``_meta``.
+
+    found: the index as just described; the server replaces ``_meta`` whole.
+    """
+    everything = dict(found.get("mappings", {}).get("_meta") or {})
+    everything[META] = meta.model_dump(mode="json")
+    patience.call(
+        lambda: client.indices.put_mapping(index=name, body={"_meta": everything}), where=name
+    )

@@ -1,0 +1,1 @@
+"""Questions to an index: nearest vectors, with filters, and words beside them."""

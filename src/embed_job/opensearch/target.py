@@ -1,0 +1,74 @@
+"""Which index a dataset goes into, and what its vectors and fields are called there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from embed_job.errors import SpecError
+from embed_job.manifest import DatasetDescriptor
+from embed_job.spec.opensearch import OpenSearchOutput
+
+ID = "id"
+"""Field of a row's id on Serverless, where a document can't have an ``_id`` of ours."""
+SPLIT = "split"
+"""Field of the identity of the split that a row came from: its first SPLIT_CHARS hex digits."""
+SPLIT_CHARS = 16
+VECTOR = "vector"
+
+_FINGERPRINT_CHARS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class IndexTarget:
+    """An index as the spec and the dataset's descriptor want it.
+
+    Raises SpecError where they don't go together.
+    """
+
+    output: OpenSearchOutput
+    dataset: DatasetDescriptor
+
+    def __post_init__(self) -> None:
+        if SPLIT in self.dataset.columns:
+            raise SpecError(
+                "input.fields.metadata",
+                f"'{SPLIT}' is a field of every index",
+                "Rename the column in the input.",
+            )
+        if self.output.graph.storage == "byte" and not self.dataset.normalized:
+            raise SpecError(
+                "opensearch.graph.storage",
+                "byte needs vectors of length 1, which this model does not make",
+                "Use float16 or on_disk, or a bundle that normalises.",
+            )
+
+    @property
+    def name(self) -> str:
+        """The index itself."""
+        return self.output.index or f"{self.alias}-{self.dataset.fingerprint[:_FINGERPRINT_CHARS]}"
+
+    @property
+    def write_name(self) -> str:
+        """What rows are sent to.
+
+        On a domain an alias of our own, sent with ``require_alias``: were the index to vanish
+        during a load, the server would otherwise make a new one by itself, with guessed types.
+        Serverless makes none; there it is the index.
+        """
+        return self.name if self.is_serverless else f"{self.name}-load"
+
+    @property
+    def alias(self) -> str | None:
+        """The name that searches use, where the spec has one."""
+        return self.output.alias
+
+    @property
+    def space(self) -> Literal["innerproduct", "cosinesimil"]:
+        """How vectors are compared; the same order, but cheaper, where their length is 1."""
+        return "innerproduct" if self.dataset.normalized else "cosinesimil"
+
+    @property
+    def is_serverless(self) -> bool:
+        """Whether it is in a Serverless collection."""
+        return self.output.is_serverless
