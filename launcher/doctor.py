@@ -1,4 +1,4 @@
-"""What is missing on this machine or in the account before a job can run there."""
+"""What is missing on this machine, in the account or at the index before a job can run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from launcher.aws.account import account_checks
 from launcher.aws.clients import Clients
 from launcher.aws.errors import AWS_ERRORS, explain
 from launcher.checks import Check, missing, ok, unknown
+from launcher.cluster import index_checks
 
 __all__ = ["Check", "diagnose"]
 
@@ -40,10 +41,12 @@ def diagnose(
         clients = connect()
     except UserError as error:
         yield missing("AWS client", error.what, error.hint)
-        return
-    known = yield from _who(clients)
-    if spec is not None and known:
-        yield from account_checks(spec, clients)
+    else:
+        known = yield from _who(clients)
+        if spec is not None and known:
+            yield from account_checks(spec, clients)
+    if spec is not None:
+        yield from index_checks(spec)
 
 
 def _python() -> Check:

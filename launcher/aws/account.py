@@ -22,7 +22,10 @@ from launcher.iam import Arns, arns_of, make_policies
 from launcher.iam.arns import ROLE
 from launcher.job.request import compute_of
 
-_SIMULATED = ("ReadInput", "ReadOutput", "ReadCommitted", "WriteOutput", "PullImage")
+_SIMULATED = (
+    *("ReadInput", "ReadOutput", "ReadCommitted", "WriteOutput", "PullImage"),
+    *("UseIndex", "ReachCollection", "ReadSecret"),
+)
 """Statements of the execution role that hold without a condition, so that they can be simulated."""
 _POSITIVE = ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
 

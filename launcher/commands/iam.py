@@ -29,6 +29,7 @@ def iam_command(
     from embed_job.spec.file import load_spec
     from launcher.commands.arguments import print_json, tell
     from launcher.iam import make_policies
+    from launcher.iam.index import unknown_names
 
     job = load_spec(spec, overrides or [])
     wanted = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -45,6 +46,8 @@ def iam_command(
         for name, policy in policies.items():
             typer.echo(f"# {name}: {_PURPOSE[name]}", err=True)
             print_json(policy)
+    for name, meaning in unknown_names(job).items():
+        tell(f"Replace {name} by {meaning}.")
 
 
 _PURPOSE = {
@@ -54,4 +57,8 @@ _PURPOSE = {
     "finalize": "for him as well, where he runs `embed-job finalize`; `submit --wait` does so "
     "with delivery: processing_output",
     "doctor": "optional, for `embed-job doctor` to look at role and image",
+    "index": "for whoever runs load, promote, rollback, redrive, verify, finalize and search on "
+    "the spec; jobs need nothing of it",
+    "index-data-access": "data access policy of the Serverless collection, which is not IAM's; "
+    "add to its principals whoever runs these commands",
 }

@@ -12,6 +12,7 @@ from typing import Any
 from embed_job.spec import JobSpec
 from launcher.iam.arns import Arns, arns_of
 from launcher.iam.execution import execution_policy, trust_policy
+from launcher.iam.index import data_access_policy, index_policy
 from launcher.iam.launching import doctor_policy, finalize_policy, launcher_policy
 
 
@@ -22,7 +23,9 @@ class Policies:
     launcher: for whoever plans, submits and follows. finalize: for him too, where he runs
     `embed-job finalize`, which `submit --wait` does with delivery: processing_output. doctor:
     optional; without it, doctor answers some questions with unknown. execution_role: for the role
-    that the job runs as; execution_role_trust: who may assume it.
+    that the job runs as; execution_role_trust: who may assume it. index: for whoever loads, checks,
+    promotes and searches the OpenSearch output from elsewhere; data_access: the policy of its
+    Serverless collection, which is a list of rules of its own. None where there is no such thing.
     """
 
     launcher: dict[str, Any]
@@ -30,16 +33,21 @@ class Policies:
     doctor: dict[str, Any]
     execution_role: dict[str, Any]
     execution_role_trust: dict[str, Any]
+    index: dict[str, Any] | None
+    data_access: list[dict[str, Any]] | None
 
-    def documents(self) -> dict[str, dict[str, Any]]:
+    def documents(self) -> dict[str, Any]:
         """The policies by name, in the order in which a person needs them."""
-        return {
+        every = {
             "execution-role-trust": self.execution_role_trust,
             "execution-role": self.execution_role,
             "launcher": self.launcher,
             "finalize": self.finalize,
             "doctor": self.doctor,
+            "index": self.index,
+            "index-data-access": self.data_access,
         }
+        return {name: policy for name, policy in every.items() if policy is not None}
 
 
 def make_policies(
@@ -57,6 +65,8 @@ def make_policies(
         doctor=doctor_policy(spec, arns),
         execution_role=execution_policy(spec, arns),
         execution_role_trust=trust_policy(arns),
+        index=index_policy(spec, arns),
+        data_access=data_access_policy(spec, arns),
     )
 
 

@@ -48,6 +48,14 @@ class Arns:
     def ec2(self, kind: str, name: str = "*") -> str:
         return self._arn("ec2", f"{kind}/{name}")
 
+    def domain(self, name: str, *, region: str | None) -> str:
+        """An OpenSearch domain, taken for this account's; its url does not say whose it is."""
+        return self._arn("es", f"domain/{name}", region=region)
+
+    def collection(self, collection_id: str, *, region: str | None) -> str:
+        """A Serverless collection, likewise."""
+        return self._arn("aoss", f"collection/{collection_id}", region=region)
+
     def key(self, key: str) -> tuple[str, dict[str, Any]]:
         """ARN of a KMS key given by ARN, id or alias, and the condition that an alias needs."""
         if key.startswith("arn:") and ":alias/" not in key:
@@ -60,8 +68,9 @@ class Arns:
             "ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}
         }
 
-    def _arn(self, service: str, resource: str) -> str:
-        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+    def _arn(self, service: str, resource: str, *, region: str | None = None) -> str:
+        region = region or self.region
+        return f"arn:{self.partition}:{service}:{region}:{self.account}:{resource}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +145,7 @@ def arns_of(spec: JobSpec, *, region: str | None, account: str | None) -> Arns:
         repository=repository,
         jobs=f"{name_stem(spec.name)}-",
         input=_place("input.uri", spec.input.uri, partition),
-        output=_place("outputs.0.parquet.uri", spec.parquet.uri, partition),
+        output=_place(f"{spec.parquet_key}.uri", spec.parquet.uri, partition),
     )
 
 

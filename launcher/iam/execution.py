@@ -7,6 +7,7 @@ from typing import Any
 from embed_job.commit.commits import PRIVATE
 from embed_job.spec import JobSpec
 from launcher.iam.arns import Arns, allow, document
+from launcher.iam.index import index_statements
 from launcher.job.request import compute_of
 
 
@@ -19,6 +20,7 @@ def execution_policy(spec: JobSpec, arns: Arns) -> dict[str, Any]:
             *_files(spec, arns),
             *_network(spec, arns),
             *_keys(spec, arns),
+            *index_statements(spec, arns),
         ]
     )
 

@@ -75,7 +75,8 @@ def _with_stand_in(job: JobSpec, command: Sequence[str], *, documents: Path | No
 
     folder = Path("out") / job.name
     check_place(folder)
-    for name, uri in (("input.uri", job.input.uri), ("outputs.0.parquet.uri", job.parquet.uri)):
+    output = f"{job.parquet_key}.uri"
+    for name, uri in (("input.uri", job.input.uri), (output, job.parquet.uri)):
         if not uri.startswith("s3://"):
             raise SpecError(name, f"{uri} is not in S3", "A job's input and output are s3:// URIs.")
     region = (job.compute.region if job.compute else None) or DEFAULT_REGION

@@ -16,8 +16,9 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class AwsCall:
-    """when: plan, submit or wait. action: as IAM names it. times: of how many objects, pages or
-    other answers; None: again and again until the job has ended."""
+    """when: plan, submit, wait, or hosts where it is they who ask an OpenSearch server. action: as
+    IAM names it. times: of how many objects, pages or other answers; None: again and again until
+    the job has ended."""
 
     when: str
     action: str

@@ -27,6 +27,7 @@ def plan_facts(plan: LaunchPlan) -> dict[str, Any]:
         "splits": plan.splits,
         "committed_splits": plan.committed,
         "output_bytes": plan.output_bytes,
+        "index": asdict(plan.index) if plan.index else None,
         "sharing": [asdict(way) for way in plan.ways],
         "machines": [_machines(choice) for choice in plan.choices],
         "calls": [asdict(call) for call in plan.calls],

@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from embed_job.errors import SpecError, UserError
 from embed_job.spec import JobSpec
 from launcher.aws.clients import Clients
+from launcher.planning.index import IndexFacts, find_index
 from launcher.planning.listing import ListingFacts, list_objects
 from launcher.planning.model import ModelFacts, find_model
 from launcher.planning.sample import Look, look_into
@@ -19,18 +20,25 @@ from launcher.rules.problems import Problem
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What was read; problems: what could not be."""
+    """What was read; problems: what could not be. index: that the job fills, where it does."""
 
     model: ModelFacts | None = None
     model_note: str = ""
     listing: ListingFacts | None = None
     look: Look | None = None
+    index: IndexFacts | None = None
     siblings: tuple[str, ...] = ()
     committed: int = 0
     problems: tuple[Problem, ...] = ()
 
 
 def gather(spec: JobSpec, clients: Clients, folder: Path) -> Gathered:
+    found = _gather_index(spec, _gather_places(spec, clients, folder))
+    # One fault of the spec may be met more than once.
+    return replace(found, problems=tuple(dict.fromkeys(found.problems)))
+
+
+def _gather_places(spec: JobSpec, clients: Clients, folder: Path) -> Gathered:
     found = Gathered()
     try:
         model, note = find_model(spec)
@@ -51,8 +59,16 @@ def gather(spec: JobSpec, clients: Clients, folder: Path) -> Gathered:
         return _with_problem(found, error, "input.uri")
 
 
+def _gather_index(spec: JobSpec, found: Gathered) -> Gathered:
+    rows = found.look.contents.chunks if found.look else None
+    try:
+        return replace(found, index=find_index(spec, rows=rows))
+    except SpecError as error:
+        return _with_problem(found, error, error.where)
+
+
 def _gather_output(spec: JobSpec, clients: Clients, found: Gathered) -> Gathered:
-    where = "outputs.0.parquet.uri"
+    where = f"{spec.parquet_key}.uri"
     try:
         against = whose_output(clients.store, spec)
         if against is not None:

@@ -17,6 +17,7 @@ from launcher.job.request import JobNames, build_request, channels_of, compute_o
 from launcher.planning.calls import AwsCall, calls_of
 from launcher.planning.choices import Choice, Market, simulate_ways, weigh_choices
 from launcher.planning.gather import Gathered, account_of, gather
+from launcher.planning.index import IndexFacts, index_calls
 from launcher.planning.listing import ListingFacts
 from launcher.planning.model import ModelFacts
 from launcher.planning.sample import Contents
@@ -38,7 +39,8 @@ class LaunchPlan:
     listing, contents: None where the input can't be listed or read; problems say why. ways: how
     the first choice's hosts would share the input, each way. model: fingerprint of the bundle on
     this machine; model_note: why there is none. columns: metadata found in the input. committed:
-    splits that earlier runs have done. request: None where the spec lacks what it needs.
+    splits that earlier runs have done. index: that the job fills, where it does. request: None
+    where the spec lacks what it needs.
     """
 
     spec: JobSpec
@@ -47,6 +49,7 @@ class LaunchPlan:
     contents: Contents | None
     splits: int | None
     output_bytes: int | None
+    index: IndexFacts | None
     ways: tuple[Shares, ...]
     choices: tuple[Choice, ...]
     model: str | None
@@ -93,6 +96,7 @@ def make_launch_plan(
         contents=contents,
         splits=splits,
         output_bytes=output_bytes,
+        index=gathered.index,
         ways=tuple(ways[key] for key in ways if key[1] == chosen[0].instance_count),
         choices=chosen,
         model=gathered.model.fingerprint if gathered.model else None,
@@ -100,12 +104,15 @@ def make_launch_plan(
         columns=gathered.look.columns if gathered.look else None,
         committed=gathered.committed,
         request=_request(_stood_in(spec) if on == "local" else spec, names, gathered),
-        calls=calls_of(
-            spec,
-            names,
-            listing,
-            sampled=contents.sampled_files if contents else 0,
-            asked_price=pricing is not None,
+        calls=(
+            *calls_of(
+                spec,
+                names,
+                listing,
+                sampled=contents.sampled_files if contents else 0,
+                asked_price=pricing is not None,
+            ),
+            *index_calls(spec, gathered.index),
         ),
         problems=(*gathered.problems, *find_problems(spec, known)),
     )

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from embed_job.excerpt import excerpt
 from launcher.planning.choices import Choice
+from launcher.planning.index import IndexFacts
 from launcher.planning.listing import ListingFacts
 from launcher.planning.plan import LaunchPlan
 from launcher.planning.sample import Contents
@@ -86,6 +87,20 @@ def _rows(plan: LaunchPlan) -> Iterator[tuple[str, str]]:
         yield "", f"{plan.committed:,} committed by earlier runs: what has not changed is kept"
     size = UNKNOWN if plan.output_bytes is None else f"about {bytes_text(plan.output_bytes)}"
     yield "output", f"{plan.spec.parquet.uri} ({size})"
+    if plan.index:
+        yield from _index(plan.index)
+
+
+def _index(index: IndexFacts) -> Iterator[tuple[str, str]]:
+    name = index.name or f"{index.alias}-FINGERPRINT, which the bundle tells"
+    yield "index", f"{name} at {index.url}"
+    yield "", "made if it is missing, checked if it is there; the server is not asked here"
+    if index.alias and index.alias != index.name:
+        yield "alias", f"{index.alias}, once `embed-job promote` points it there"
+    rows = UNKNOWN if index.rows is None else f"about {count_text(index.rows)}"
+    memory = UNKNOWN if index.memory_bytes is None else f"about {bytes_text(index.memory_bytes)}"
+    held = "" if index.serverless else f"; memory of its graphs, replicas included: {memory}"
+    yield "rows", f"{rows}{held}"
 
 
 def _listed(listing: ListingFacts) -> Iterator[tuple[str, str]]:
@@ -182,6 +197,8 @@ def _calls(plan: LaunchPlan) -> Padding:
         times = "…" if call.times is None else f"{call.times:,}×"
         shown = call.when if call.when != before else ""
         resource = call.resource.replace(plan.names.prefix, "PREFIX/")
+        if plan.index:
+            resource = resource.replace(f"{plan.index.url}/", "SERVER/")
         resource = excerpt(resource.replace(plan.names.job, "JOB"), limit=300)
         table.add_row(shown, times, call.action, resource)
         before = call.when

@@ -75,10 +75,7 @@ def _image(compute: ComputeSpec, known: Known) -> Iterator[Problem]:
 
 
 def _isolation(compute: ComputeSpec) -> Iterator[Problem]:
-    """Nothing leaves an isolated container: only what SageMaker copies in and out can work.
-
-    A sink that is reached over the network, such as OpenSearch, is to be refused here too.
-    """
+    """Nothing leaves an isolated container: only what SageMaker copies in and out can work."""
     if not compute.network.isolation:
         return
     where = "compute.network.isolation"

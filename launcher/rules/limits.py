@@ -47,7 +47,7 @@ def limits(spec: JobSpec, compute: ComputeSpec) -> Iterator[Problem]:
 def _uris(spec: JobSpec) -> Iterator[Problem]:
     for where, uri, room in (
         ("input.uri", spec.input.uri, MAX_URI - 1),
-        ("outputs.0.parquet.uri", spec.parquet.uri, MAX_URI - JOB_FILES_CHARS),
+        (f"{spec.parquet_key}.uri", spec.parquet.uri, MAX_URI - JOB_FILES_CHARS),
     ):
         if len(uri) > room:
             what = f"is {len(uri)} characters; SageMaker takes {MAX_URI}, the job's files included"

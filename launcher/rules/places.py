@@ -10,13 +10,13 @@ from embed_job.spec.compute import ComputeSpec
 from launcher.rules.problems import Known, Problem, error, warning
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", re.DOTALL)
-_INPUT, _OUTPUT = "input.uri", "outputs.0.parquet.uri"
+_INPUT = "input.uri"
 
 
 def places(spec: JobSpec, compute: ComputeSpec, known: Known) -> Iterator[Problem]:
     """The two addresses, one against the other, and what lies beside the input."""
     source, target = spec.input.uri, spec.parquet.uri
-    for where, uri in ((_INPUT, source), (_OUTPUT, target)):
+    for where, uri in ((_INPUT, source), (_output(spec), target)):
         if not uri.startswith("s3://"):
             hint = "Copy it to S3; `embed-job run` and `make dry-run` work on local files."
             yield error(where, f"{uri} is not in S3, where SageMaker reads and writes", hint)
@@ -25,22 +25,27 @@ def places(spec: JobSpec, compute: ComputeSpec, known: Known) -> Iterator[Proble
     if re.search(r"[*?\[]", source):
         hint = "Name the folder; files of unknown endings are left out."
         yield error(_INPUT, "is a pattern, but SageMaker copies by prefix", hint)
-    yield from _nesting(source.rstrip("/") + "/", target.rstrip("/") + "/")
+    yield from _nesting(spec)
     yield from _siblings(source, compute, known)
-    yield from _regions(source, target, compute, known)
+    yield from _regions(spec, compute, known)
     yield from _unfit(compute, known)
     if known.listing is not None and not known.listing.bytes:
         what = f"none of its {known.listing.objects:,} objects holds anything to embed"
         yield error(_INPUT, what, "Known are .jsonl .csv .tsv .parquet .txt .md, and .gz and .zst.")
 
 
-def _nesting(source: str, target: str) -> Iterator[Problem]:
+def _output(spec: JobSpec) -> str:
+    return f"{spec.parquet_key}.uri"
+
+
+def _nesting(spec: JobSpec) -> Iterator[Problem]:
+    source, target = (uri.rstrip("/") + "/" for uri in (spec.input.uri, spec.parquet.uri))
     if target.startswith(source):
         hint = "The next run would embed this one's files: name a folder beside the input."
-        yield error(_OUTPUT, f"lies inside the input {source}", hint)
+        yield error(_output(spec), f"lies inside the input {source}", hint)
     elif source.startswith(target):
         hint = "Name an output folder that holds nothing else."
-        yield error(_OUTPUT, f"holds the input {source}", hint)
+        yield error(_output(spec), f"holds the input {source}", hint)
 
 
 def _unfit(compute: ComputeSpec, known: Known) -> Iterator[Problem]:
@@ -66,17 +71,17 @@ def _siblings(source: str, compute: ComputeSpec, known: Known) -> Iterator[Probl
         yield error(_INPUT, what, "Put it into a folder of its own, or set sharing: balanced.")
 
 
-def _regions(source: str, target: str, compute: ComputeSpec, known: Known) -> Iterator[Problem]:
+def _regions(spec: JobSpec, compute: ComputeSpec, known: Known) -> Iterator[Problem]:
     """SageMaker copies from and to buckets of the job's own region alone."""
     if known.on == "local" or known.region is None:
         return
     hint = f"Name a bucket in {known.region}, or set compute.region to the bucket's."
-    found = known.bucket_regions.get(_bucket(target), known.region)
+    found = known.bucket_regions.get(_bucket(spec.parquet.uri), known.region)
     if found != known.region:
         # Whoever writes the vectors, the job's own files lie there too, for SageMaker to copy.
         what = f"lies in {found}, and the job runs in {known.region}: SageMaker can't reach it"
-        yield error(_OUTPUT, what, hint)
-    found = known.bucket_regions.get(_bucket(source), known.region)
+        yield error(_output(spec), what, hint)
+    found = known.bucket_regions.get(_bucket(spec.input.uri), known.region)
     if found == known.region:
         return
     if compute.sharing == "sharded_by_s3_key":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from embed_job.spec import JobSpec
 from launcher.job.request import compute_of
 from launcher.rules.access import access
+from launcher.rules.index import index
 from launcher.rules.limits import limits
 from launcher.rules.machines import machines
 from launcher.rules.money import money
@@ -24,6 +25,7 @@ def find_problems(spec: JobSpec, known: Known) -> list[Problem]:
         *places(spec, compute, known),
         *machines(spec, compute, known),
         *access(compute, known),
+        *index(spec, compute, known),
         *limits(spec, compute),
         *money(compute, known),
     ]

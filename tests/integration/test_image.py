@@ -31,7 +31,13 @@ LEFT_OUT = {
 }
 """Distributions that modules of ours import and the CPU image lacks, and what for."""
 
-PACKAGES_OF_A_JOB = ("container", "embed_job.fleet", "embed_job.workers", "embed_job.report")
+PACKAGES_OF_A_JOB = (
+    "container",
+    "embed_job.fleet",
+    "embed_job.opensearch",
+    "embed_job.report",
+    "embed_job.workers",
+)
 
 
 def digests(container, engine):  # type: ignore[no-untyped-def]

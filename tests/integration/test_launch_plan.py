@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import boto3
 import pytest
 import yaml
 
+from embed_job.bundle import open_bundle
 from embed_job.fleet.listing import listing_of_order
 from embed_job.fleet.order import read_order
+from embed_job.plan import describe
 from embed_job.source.listing import list_input
 from embed_job.spec import JobSpec
 from launcher.aws.clients import make_clients
+from launcher.iam import make_policies
 from launcher.job.names import names_of
 from launcher.planning.plan import LaunchPlan, make_launch_plan, write_order_files
 
@@ -247,3 +251,71 @@ def test_one_object_is_found_again_by_hosts_that_read_it_in_parts(
     assert [file.name for file in listing.files] == ["05.jsonl"]
     here = list_input(clients.store, spec.input.uri)
     assert listing.files == here.files
+
+
+DOMAIN = "https://search-vectors-abcdefghijklmnopqrstuvwxyz.us-east-1.es.amazonaws.com"
+COLLECTION = "https://abcdefghijklmnopqrst.us-east-1.aoss.amazonaws.com"
+
+
+def with_index(spec: dict[str, Any], url: str = DOMAIN, **options: Any) -> dict[str, Any]:
+    output = {"opensearch": {"url": url, "alias": "kb", **options}}
+    return spec | {"outputs": [*spec["outputs"], output]}
+
+
+def test_the_index_its_memory_and_the_requests_of_hosts_are_planned(
+    corpus: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    spec = with_index(spec_of(corpus, tiny_bundle), replicas=1, graph={"m": 16})
+    done = run_plan(tmp_path, spec, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads(done.stdout)
+    index = facts["index"]
+    bundle = open_bundle(tiny_bundle, precision="fp32")
+    wanted = describe(JobSpec.model_validate(spec), bundle)
+    assert index["name"] == f"kb-{wanted.fingerprint[:10]}"
+    assert index["rows"] == facts["contents"]["chunks"]
+    a_vector = 1.1 * (4 * bundle.dimension + 8 * 16)
+    assert index["memory_bytes"] == pytest.approx(2 * a_vector * index["rows"], rel=0.01)
+    asked = {(call["action"], call["resource"]) for call in facts["calls"]}
+    assert ("es:ESHttpPost", f"{DOMAIN}/{index['name']}-load/_bulk") in asked
+
+    # What hosts are planned to ask is what the role's printed policy lets them ask.
+    policy = make_policies(JobSpec.model_validate(spec), region="us-east-1").execution_role
+    allowed = [item for item in policy["Statement"] if "es:" in str(item["Action"])]
+    domain = "arn:aws:es:us-east-1:123456789012:domain/vectors"
+    for action, resource in asked:
+        if action.startswith("es:"):
+            arn = resource.replace(DOMAIN, domain)
+            assert any(
+                action in item["Action"] and any(fnmatchcase(arn, one) for one in item["Resource"])
+                for item in allowed
+            ), (action, resource)
+
+    read = run_plan(tmp_path, spec)
+    words = " ".join(read.stdout.split())
+    assert f"index {index['name']} at https://search-vectors" in words
+    assert "memory of its graphs" in words
+    assert f"SERVER/{index['name']}-load/_bulk" in words
+
+
+def test_a_collection_is_not_sized_and_takes_no_upkeep(
+    corpus: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    done = run_plan(tmp_path, with_index(spec_of(corpus, tiny_bundle), COLLECTION), "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["index"]["memory_bytes"] is None
+    of_hosts = [call for call in facts["calls"] if call["when"] == "hosts"]
+    assert {call["action"] for call in of_hosts} == {"aoss:APIAccessAll"}
+    assert not any("_forcemerge" in call["resource"] for call in of_hosts)
+    assert any("arrives at least once" in problem["what"] for problem in facts["problems"])
+
+
+def test_without_the_bundle_an_index_has_the_name_that_the_spec_gives_it(
+    corpus: str, tmp_path: Path
+) -> None:
+    for options, name in ({}, None), ({"index": "kb-2026"}, "kb-2026"):
+        spec = with_index(spec_of(corpus, tmp_path / "none"), **options)
+        facts = json.loads(run_plan(tmp_path, spec, "--json").stdout)
+        assert facts["index"]["name"] == name
+        assert facts["index"]["memory_bytes"] is None

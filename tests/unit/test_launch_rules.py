@@ -78,6 +78,21 @@ def look(**figures: Any) -> tuple[Outlook, ...]:
     return (Outlook("ml.c7i.4xlarge", **(plain | figures)),)
 
 
+DOMAIN = "https://search-vectors-abcdefghijklmnopqrstuvwxyz.eu-west-1.es.amazonaws.com"
+VPC_DOMAIN = DOMAIN.replace("search-", "vpc-")
+COLLECTION = "https://abcdefghijklmnopqrst.eu-west-1.aoss.amazonaws.com"
+
+
+def indexed(url: str = DOMAIN, *, compute: dict[str, Any] | None = None, **options: Any) -> JobSpec:
+    """A job with an OpenSearch output too, before its Parquet."""
+    plain = make_spec(**(compute or {})).model_dump(exclude_unset=True)
+    output = {"opensearch": {"url": url, "alias": "kb", **options}}
+    return JobSpec.model_validate(plain | {"outputs": [output, *plain["outputs"]]})
+
+
+STORED_ARN = "arn:aws:secretsmanager:eu-west-1:{}:secret:kb-AbCdEf"
+ISOLATED = {"network": {"isolation": True}, "delivery": "processing_output"}
+IN_VPC = {"network": {"subnets": ["subnet-1"], "security_group_ids": ["sg-1"]}}
 NVME = {"instance_type": "ml.r5d.large", "volume_gb": 50}
 PREFERRED = [{"instance_type": "ml.c7i.4xlarge", "instance_count": 1}]
 FAR = replace(KNOWN, bucket_regions={"data": "us-east-1", "near": "eu-west-1"})
@@ -117,6 +132,32 @@ BROKEN: dict[str, tuple[JobSpec, Known, str, str]] = {
         KNOWN,
         "compute.network.isolation",
         "sharing: balanced",
+    ),
+    "isolation from the index": (
+        indexed(compute=ISOLATED),
+        KNOWN,
+        "compute.network.isolation",
+        "keeps hosts from reaching outputs.0.opensearch.url",
+    ),
+    "an index loaded from what is not committed yet": (
+        indexed(compute={"delivery": "processing_output"}),
+        KNOWN,
+        "compute.delivery",
+        "outputs.0.opensearch is loaded from what is committed",
+    ),
+    "an index on this machine": (
+        indexed("http://localhost:9200"),
+        KNOWN,
+        "outputs.0.opensearch.url",
+        "which no host of SageMaker can reach",
+    ),
+    "an output behind another that lies inside the input": (
+        JobSpec.model_validate(
+            indexed().model_dump(exclude_unset=True) | {"input": {"uri": "s3://data/"}}
+        ),
+        KNOWN,
+        "outputs.1.parquet.uri",
+        "lies inside the input",
     ),
     "more instances than objects": (
         make_spec(instance_count=11),
@@ -414,6 +455,51 @@ DOUBTFUL: dict[str, tuple[JobSpec, Known, str, str]] = {
         "compute.max_cost_usd",
         "not known",
     ),
+    "an index in a VPC that hosts are not in": (
+        indexed(VPC_DOMAIN),
+        KNOWN,
+        "outputs.0.opensearch.url",
+        "lies in a VPC",
+    ),
+    "an index in another region": (
+        indexed(DOMAIN.replace("eu-west-1", "us-east-1")),
+        KNOWN,
+        "outputs.0.opensearch.url",
+        "lies in us-east-1, and the job runs in eu-west-1",
+    ),
+    "an index that is open to everyone": (
+        indexed(auth="none"),
+        KNOWN,
+        "outputs.0.opensearch.auth",
+        "open to everyone",
+    ),
+    "authorities that lie on this machine": (
+        indexed(ca_bundle="/etc/ssl/ours.pem"),
+        KNOWN,
+        "outputs.0.opensearch.ca_bundle",
+        "from their image",
+    ),
+    "a password of another account": (
+        indexed(secret_arn=STORED_ARN.format("210987654321")),
+        KNOWN,
+        "outputs.0.opensearch.secret_arn",
+        "belongs to account 210987654321",
+    ),
+    "ids that no index takes": (
+        JobSpec.model_validate(
+            indexed().model_dump(exclude_unset=True)
+            | {"input": {"uri": "s3://data/in/", "max_id_bytes": 600}}
+        ),
+        KNOWN,
+        "input.max_id_bytes",
+        "512 bytes that an index takes",
+    ),
+    "a collection": (
+        indexed(COLLECTION),
+        KNOWN,
+        "outputs.0.opensearch",
+        "each row arrives at least once",
+    ),
     "a name that is shortened": (make_spec(name="n" * 43), KNOWN, "name", "43 characters"),
 }
 
@@ -446,6 +532,31 @@ def test_what_is_doubtful_is_a_warning(case: str) -> None:
     assert problem.where == where
     assert what in problem.what
     assert problem.hint
+
+
+def test_an_index_that_hosts_can_reach_is_no_problem() -> None:
+    secret = STORED_ARN.format(ACCOUNT)
+    for spec in (
+        indexed(),
+        indexed(secret_arn=secret),
+        indexed(VPC_DOMAIN, compute=IN_VPC),
+        indexed("https://search.example.com", secret_arn=secret),
+    ):
+        assert find_problems(spec, KNOWN) == []
+
+
+def test_an_index_on_this_machine_is_no_problem_for_hosts_on_it() -> None:
+    spec = indexed("http://127.0.0.1:9200", ca_bundle="ours.pem")
+    assert find_problems(spec, replace(KNOWN, on="local")) == []
+
+
+def test_a_collection_has_its_own_engine_shards_and_copies() -> None:
+    spec = indexed(COLLECTION, graph={"engine": "lucene"}, shards=2, replicas=0)
+    found = {problem.where: problem for problem in find_problems(spec, KNOWN)}
+    assert found["outputs.0.opensearch.graph.engine"].severity == "error"
+    assert found["outputs.0.opensearch.shards"].severity == "warning"
+    assert found["outputs.0.opensearch.replicas"].severity == "warning"
+    assert "docs/opensearch.md" in found["outputs.0.opensearch"].hint
 
 
 def test_all_are_told_at_once_errors_first() -> None:
