@@ -18,10 +18,12 @@ from typing import Any
 from benchmarks.results import ROOT, Section, Setting, Table, Target, arguments, say, setting_of
 from embed_job.report.machine import this_machine
 
-NAMES = ("end_to_end", "overhead", "memory", "workers", "sharing", "plan_scale")
+NAMES = ("end_to_end", "overhead", "memory", "workers", "sharing", "plan_scale", "load")
 PACKAGES = (
     "numpy",
     "onnxruntime",
+    "opensearch-py",
+    "orjson",
     "pyarrow",
     "sentence-transformers",
     "tokenizers",
