@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+from embed_job.bundle import IN_IMAGE
 from embed_job.errors import UserError
 from embed_job.spec import JobSpec
 from launcher.aws.account import account_checks
@@ -29,24 +30,49 @@ def diagnose(
     """Every check, in the order in which things are needed; what depends on one that is missing
     is left out.
 
-    connect: makes the clients. bundle: the model bundle that a dry run and local hosts use.
+    connect: makes the clients; asked where the spec needs AWS. bundle: the model bundle that a dry
+    run and local hosts use, where the spec names no other.
     """
+    submits = spec is None or spec.compute is not None
     yield _python()
-    yield _package("sagemaker", "sagemaker-core", "needed to submit", extra="launcher")
+    yield _package(
+        "sagemaker", "sagemaker-core", "needed to submit", extra="launcher", optional=not submits
+    )
     local = "needed for --on local without an S3 of your own"
     yield _package("moto", "moto", local, extra="local", optional=True)
-    yield _bundle(bundle)
+    yield _bundle(_bundle_of(spec, bundle))
     yield _docker()
+    if spec is not None and not _needs_aws(spec):
+        yield ok("AWS", "not needed: no compute, nothing on S3, no requests to be signed")
+    else:
+        yield from _aws(spec, connect)
+    if spec is not None:
+        yield from index_checks(spec)
+
+
+def _needs_aws(spec: JobSpec) -> bool:
+    index = spec.opensearch
+    signed = index is not None and (index.auth_in_force == "sigv4" or index.secret_arn is not None)
+    on_s3 = any(uri.startswith("s3://") for uri in (spec.input.uri, spec.parquet.uri))
+    return spec.compute is not None or on_s3 or signed
+
+
+def _aws(spec: JobSpec | None, connect: Callable[[], Clients]) -> Iterator[Check]:
     try:
         clients = connect()
     except UserError as error:
         yield missing("AWS client", error.what, error.hint)
-    else:
-        known = yield from _who(clients)
-        if spec is not None and known:
-            yield from account_checks(spec, clients)
-    if spec is not None:
-        yield from index_checks(spec)
+        return
+    known = yield from _who(clients)
+    if spec is not None and known:
+        yield from account_checks(spec, clients)
+
+
+def _bundle_of(spec: JobSpec | None, bundle: Path) -> Path:
+    """The spec's; bundle, where that is the image's default, which is not on this machine."""
+    if spec is None or (spec.model.bundle == IN_IMAGE and not IN_IMAGE.exists()):
+        return bundle
+    return spec.model.bundle
 
 
 def _python() -> Check:
@@ -68,7 +94,8 @@ def _bundle(folder: Path) -> Check:
     if (folder / "bundle.json").is_file():
         return ok("model bundle", str(folder))
     what = f"none in {folder}; needed for dry runs and to build an image"
-    return missing("model bundle", what, "make bundle", optional=True)
+    hint = f"embed-job bundle default --out {folder}"
+    return missing("model bundle", what, hint, optional=True)
 
 
 def _docker() -> Check:

@@ -33,15 +33,24 @@ def finalize_command(
     `embed-job load` sends them. A spec without compute, or whose Parquet is a local folder, has
     no job of SageMaker: of that only the index is ended. Not while a load of it runs.
     """
+    from embed_job.cli.spec_argument import as_typed
+    from embed_job.errors import SpecError
     from launcher.commands.arguments import print_facts, print_json
     from launcher.job.finalizing import is_local, spec_named
 
     spec = spec_named(target, overrides or [])
+    if spec is not None and spec.compute is None and spec.opensearch is None:
+        raise SpecError(
+            target,
+            "has neither compute nor an opensearch output: nothing to finalize",
+            f"A run on this machine ends itself: embed-job run {target} goes on where it stopped.",
+        )
     facts: dict[str, Any] = {}
     problems: list[str] = []
     if spec is None or not (index_only or is_local(spec)):
         facts, problems, spec = _end_job(target, overrides or [], region)
-    index = _end_index(spec, required=not facts)
+    named = "SPEC" if spec is None else as_typed(target, overrides)
+    index = _end_index(spec, named, required=not facts)
     if index is not None:
         problems += index.problems
         facts["index"] = index.plain()
@@ -80,9 +89,9 @@ def _end_job(
     return facts, list(verdict.problems), spec
 
 
-def _end_index(spec: JobSpec | None, *, required: bool) -> IndexPart | None:
+def _end_index(spec: JobSpec | None, named: str, *, required: bool) -> IndexPart | None:
     """The index's end; None where the spec has none, which is an error where nothing else was to
-    be ended."""
+    be ended. named: the spec, as the user types it."""
     from embed_job.errors import SpecError
     from embed_job.stop import StopSignals
     from launcher.commands.arguments import tell
@@ -97,7 +106,7 @@ def _end_index(spec: JobSpec | None, *, required: bool) -> IndexPart | None:
             )
         return None
     with StopSignals() as stop:
-        return finalize_index(spec, progress=tell, stopping=lambda: stop.requested)
+        return finalize_index(spec, named=named, progress=tell, stopping=lambda: stop.requested)
 
 
 def _exit_code(problems: list[str], index: IndexPart | None) -> int:

@@ -95,25 +95,25 @@ def spec_of_job(store: Store, prefix: str) -> JobSpec:
 
 
 def finalize_index(
-    spec: JobSpec, *, progress: Callable[[str], None], stopping: Callable[[], bool]
+    spec: JobSpec, *, named: str, progress: Callable[[str], None], stopping: Callable[[], bool]
 ) -> IndexPart:
     """End the load of a spec's index, as of :func:`embed_job.opensearch.ending.end_load`.
 
+    named: the spec, as the user types it.
     Trouble with the cluster is a problem of the result: the output itself may be committed by now.
     """
-    from embed_job.dataset import open_dataset
+    from embed_job.dataset.of_spec import open_spec_output
     from embed_job.opensearch.client import connect
     from embed_job.opensearch.ending import end_load
     from embed_job.opensearch.errors import explained
     from embed_job.opensearch.target import IndexTarget
-    from embed_job.storage import store_for
 
     output = spec.opensearch
     if output is None:
         raise SpecError("outputs", "names no opensearch output", "There is no index to be ended.")
     name = output.index or str(output.alias)
     try:
-        dataset = open_dataset(store_for(spec.parquet.uri), spec.parquet.uri)
+        dataset = open_spec_output(spec, named=named)
         target = IndexTarget(output, dataset.descriptor)
         name = target.name
         with explained(f"{output.url}/{name}"), connect(output) as client:

@@ -99,7 +99,7 @@ def _tell(results: Results) -> None:
     from embed_job.cli.run_summary import print_summary
 
     if results.report is not None:
-        print_summary(results.report, folder=results.folder, spec=None)
+        print_summary(results.report, folder=results.folder, named=None)
     program = Path(sys.executable).with_name("embed-job")
     program = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
     print_line("bold", f"\nThe stand-in's S3 is gone; its output is in {results.vectors}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -69,10 +67,9 @@ def _run_job(
 ) -> RunResult:
     started_at = time.time()
     plan = make_plan(spec)
-    run, host = secrets.token_hex(8), platform.node()
     with (
         StopSignals() as stop,
-        loading(plan, plan.planned, run=run, host=host, progress=progress, stop=stop) as loader,
+        loading(plan, plan.planned, host=None, progress=progress, stop=stop) as loader,
     ):
         work = embed_all(plan, progress, stop, loader)
         manifests, verdict = _end(plan)
@@ -80,6 +77,8 @@ def _run_job(
         loaded = loader.complete(manifests, complete=not verdict.problems) if loader else None
         report = build_report(with_index(facts, loaded, time.time()))
         write_report(report, report_dir)
+        if loader and loader.bug:
+            raise loader.bug
     return RunResult(report, _exit_code(report, stop, work, loaded))
 
 

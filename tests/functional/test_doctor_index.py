@@ -7,13 +7,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from embed_job.errors import UserError
 from embed_job.spec import JobSpec
+from launcher.aws.clients import Clients
 from launcher.checks import Check
 from launcher.cluster import index_checks
+from launcher.doctor import diagnose
 
 VPC = "https://vpc-vectors-abcdefghijklmnopqrstuvwxyz.eu-west-1.es.amazonaws.com"
 Answers = dict[str, tuple[int, Any]]
@@ -146,6 +150,36 @@ def test_a_domain_in_a_vpc_may_be_out_of_reach_here_alone(monkeypatch: pytest.Mo
     check = checks_of(spec_of(VPC))["OpenSearch"]
     assert check.state == "unknown"
     assert "out of reach from here" in check.detail
+
+
+def nobody() -> Clients:
+    raise UserError("AWS", "was asked for", "It is not needed.")
+
+
+def test_of_an_index_without_passwords_no_aws_is_asked_for(tmp_path: Path) -> None:
+    with server({"/": version("2.19.1"), STATS: KNN}) as url:
+        found = {one.name: one for one in diagnose(spec_of(url), connect=nobody, bundle=tmp_path)}
+    assert found["AWS"].detail.startswith("not needed")
+    needed = [one for one in found.values() if one.state == "missing" and not one.optional]
+    assert needed == []
+    assert "region" not in found
+    assert found["model bundle"].detail.startswith("none in no/such/bundle")
+
+
+@pytest.mark.usefixtures("no_credentials")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input": {"uri": "s3://bucket/docs/"}},
+        {"compute": {"role_arn": "arn:aws:iam::123456789012:role/embed"}},
+    ],
+)
+def test_where_aws_is_needed_it_is_asked_for(tmp_path: Path, change: dict[str, Any]) -> None:
+    with server({}) as url:
+        plain = spec_of(url).model_dump(exclude_unset=True) | change
+        spec = JobSpec.model_validate(plain)
+        found = [*diagnose(spec, connect=nobody, bundle=tmp_path)]
+    assert any(one.name == "AWS client" and "was asked for" in one.detail for one in found)
 
 
 @pytest.fixture

@@ -184,7 +184,12 @@ class Load:
 
 def ended(process: subprocess.Popen[str], *, timeout_s: float = 120) -> Ended:
     """What a process came to."""
-    output, errors = process.communicate(timeout=timeout_s)
+    try:
+        output, errors = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, errors = process.communicate()
+        raise AssertionError(f"still at work after {timeout_s:.0f} s: {output}{errors}") from None
     return Ended(process.returncode, output, errors)
 
 

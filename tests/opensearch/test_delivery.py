@@ -215,12 +215,15 @@ def test_a_full_disk_is_waited_for_and_refuses_no_row(
     lifting.join()
     assert (done.written, done.rejected) == (500, 0)
     assert len(found(client, index)) == 500
+    assert str(running.stats.last_reason).startswith("blocked, cluster_block_exception: ")
 
 
 def test_another_block_stops_at_once(opensearch_url: str, client: OpenSearch, index: str) -> None:
     client.indices.put_settings(index=index, body={"index.blocks.write": True})
-    with pytest.raises(OutputError, match="index write"):
+    with pytest.raises(OutputError, match="index write") as caught:
         list(deliver(opensearch_url, index, SplitRows(FIRST, [rows(0, 500)])))
+    assert caught.value.where == f"{opensearch_url}/{index}"
+    assert "set index.blocks.write to null" in caught.value.hint
 
 
 def test_it_stops_when_told_to_and_gives_out_only_what_is_settled(

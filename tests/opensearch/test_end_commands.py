@@ -162,7 +162,8 @@ def test_there_must_be_something_to_end(job: Job, tmp_path: Path) -> None:
     plain.write_text("\n".join(lines))
     code = run_program(app, ["finalize", str(plain), "--index"], name="embed-job")
     assert code == 2
-    assert "there is nothing to end" in job.capture.readouterr().err
+    said = job.capture.readouterr().err
+    assert "has neither compute nor an opensearch output: nothing to finalize" in said
 
 
 def test_an_index_that_passes_is_promoted_once(client: OpenSearch, job: Job) -> None:
@@ -187,7 +188,8 @@ def test_an_index_that_fails_a_check_is_not_promoted(client: OpenSearch, job: Jo
     assert code == 6
     assert "ids and contents agree" in told
     assert f"{job.index} is not promoted: " in told
-    assert f"checks failed. {job.alias} stays where it is." in told
+    assert f"failed. {job.alias} stays where it is." in told
+    assert f"embed-job load {job.path} sends what is missing" in told
     assert job.holders() == []
     code, said = job.said("promote")
     assert code == 6
@@ -200,6 +202,34 @@ def test_an_unfinished_index_is_not_promoted(job: Job) -> None:
     code, told = job.told("promote")
     assert code == 6
     assert "no load profile is on" in told
+    assert f"embed-job finalize {job.path} builds the graphs" in told
+    assert job.holders() == []
+
+
+def test_recall_is_told_of_the_index_as_it_is_alone(client: OpenSearch, job: Job) -> None:
+    def recall() -> Any:
+        code, said = job.said("load", "--quiet")
+        assert code == 0
+        return said["index"]["recall"]
+
+    job.load()
+    assert recall() is None
+    assert job.said("verify")[0] == 0
+    assert recall() == pytest.approx(1, abs=0.05)
+    client.delete(index=job.index, id=corpora.row_id(3), params={"refresh": "true"})
+    assert recall() is None  # one split was sent again
+    assert recall() is None
+    assert job.said("verify")[0] == 0
+    assert recall() is not None
+
+
+def test_an_edited_spec_is_no_longer_the_index_s(job: Job) -> None:
+    job.load()
+    edit = ("--set", "chunk.max_tokens=100")
+    for command in ("load", "verify", "promote", "finalize"):
+        code, told = job.told(command, *edit)
+        assert code == 4
+        assert "was made with another prompt, chunking or choice of fields" in told
     assert job.holders() == []
 
 

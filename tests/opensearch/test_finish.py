@@ -12,11 +12,11 @@ from opensearchpy.exceptions import ConnectionTimeout, NotFoundError, TransportE
 from embed_job.errors import OutputError
 from embed_job.opensearch.index.finish import finish
 from embed_job.opensearch.index.mapping import index_body
-from embed_job.opensearch.index.meta import IndexMeta
 from embed_job.opensearch.index.open import OpenIndex, open_index
 from embed_job.opensearch.index.profile import begin_load
 from embed_job.opensearch.target import IndexTarget
 from tests.opensearch.index_targets import Killed, client_with, fill, target_of
+from tests.opensearch.serverless_stand_in import serverless_stand_in
 from tests.opensearch.test_index import AT_REST, record_of, settings_of
 
 FINISHED = AT_REST | {"threshold": "0"}
@@ -265,8 +265,11 @@ def test_an_index_deleted_meanwhile_is_told_of(client: OpenSearch, target: Index
         finished(client, index)
 
 
-def test_a_serverless_index_has_nothing_to_finish(client: OpenSearch) -> None:
-    target = target_of("https://abc.eu-west-1.aoss.amazonaws.com", "x", auth="sigv4")
-    meta = IndexMeta(fingerprint="f", model_fingerprint="a", dataset="kb", load="0")
-    index = OpenIndex(target, meta, created=False)
-    assert finish(client, index, progress=lambda _: None, stopping=lambda: False)
+def test_a_serverless_index_is_finished_by_a_sweep(opensearch_url: str, index_name: str) -> None:
+    with serverless_stand_in(opensearch_url) as collection, OpenSearch(collection.url) as aoss:
+        target = target_of(collection.url, index_name, service="aoss", auth="none")
+        index = open_index(aoss, target, create=True)
+        told: list[str] = []
+        assert finish(aoss, index, progress=told.append, stopping=lambda: False)
+        assert not finish(aoss, index, progress=told.append, stopping=lambda: True)
+    assert set(told) == {"sweeping documents that are there twice"}

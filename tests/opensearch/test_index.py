@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -131,6 +132,15 @@ def test_an_index_of_somebody_else_is_refused(client: OpenSearch, target: IndexT
         open_index(client, target, create=True)
 
 
+def test_an_index_in_place_of_the_alias_is_told_of_before_anything_is_made(
+    client: OpenSearch, target: IndexTarget
+) -> None:
+    client.indices.create(index=str(target.alias))
+    with pytest.raises(OutputError, match=f"'{target.alias}' is an index, so it can't be an alias"):
+        open_index(client, target, create=True)
+    assert not client.indices.exists(index=target.name)
+
+
 def test_an_alias_in_place_of_the_index_is_refused(
     client: OpenSearch, opensearch_url: str, target: IndexTarget
 ) -> None:
@@ -225,6 +235,31 @@ def test_hosts_that_begin_at_once_record_the_originals(
     assert settings_of(client, target.name) == AT_REST
 
 
+def test_a_record_that_another_overwrites_is_written_again(
+    client: OpenSearch, opensearch_url: str, target: IndexTarget
+) -> None:
+    index = open_index(client, target, create=True)
+    client.indices.put_settings(index=target.name, body={"index.refresh_interval": "7s"})
+    before = described(client, target.name)["mappings"]["_meta"]
+    rounds = 2
+
+    def fault(number: int, method: str, path: str) -> None:
+        nonlocal rounds
+        if path.endswith("_mapping") and rounds:
+            rounds -= 1
+            client.indices.put_mapping(index=target.name, body={"_meta": before})
+
+    begin_load(client_with(opensearch_url, fault), index)
+    profile = record_of(client, target.name).profile
+    assert profile is not None
+    assert profile.refresh_interval == "7s"
+    restore(client, index)
+    rounds = 99
+    with pytest.raises(OutputError, match="was overwritten 5 times"):
+        begin_load(client_with(opensearch_url, fault), index)
+    assert settings_of(client, target.name) == AT_REST | {"refresh": "7s"}
+
+
 def test_a_load_killed_while_it_begins_is_put_back(
     client: OpenSearch, opensearch_url: str, target: IndexTarget
 ) -> None:
@@ -244,7 +279,7 @@ def test_a_load_killed_while_it_begins_is_put_back(
         assert settings_of(client, target.name) == LOADING
         restore(client, index)
         assert settings_of(client, target.name) == AT_REST
-    assert killed == 3  # described, recorded, set; its replicas are 0 already
+    assert killed == 4  # described, recorded, read back, set; its replicas are 0 already
 
 
 def test_settings_of_a_load_without_a_record_are_no_originals(
@@ -264,6 +299,19 @@ def test_a_live_index_keeps_its_settings(client: OpenSearch, target: IndexTarget
     assert not begin_load(client, index)
     assert settings_of(client, target.name) == AT_REST
     assert record_of(client, target.name).merged
+
+
+def test_a_blocked_index_is_waited_for_no_longer_than_the_load_s_deadline(
+    client: OpenSearch, opensearch_url: str, index_name: str
+) -> None:
+    target = target_of(opensearch_url, index_name, bulk={"deadline_s": 1})
+    index = open_index(client, target, create=True)
+    block = {"index.blocks.read_only_allow_delete": "true"}
+    client.indices.put_settings(index=target.name, body=block)
+    began_s = time.monotonic()
+    with pytest.raises(OutputError, match="writing is blocked"):
+        begin_load(client, index)
+    assert time.monotonic() - began_s < 10
 
 
 def test_replicas_that_the_server_sets_itself_are_left_to_it(

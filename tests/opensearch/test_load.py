@@ -179,7 +179,7 @@ def test_nothing_that_answers_and_no_output_are_told_of(load: Load, tmp_path: Pa
     nothing = load.run()
     assert [nobody.code, nothing.code] == [ExitCode.OUTPUT] * 2
     assert "127.0.0.1:9" in nobody.errors
-    assert "is not an output of embed-job" in nothing.errors
+    assert "nothing is committed there yet" in nothing.errors
     assert "Traceback" not in nobody.errors + nothing.errors
 
 

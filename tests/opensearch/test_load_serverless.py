@@ -81,3 +81,17 @@ def test_rows_of_a_changed_file_move_and_those_that_are_gone_go(serverless: Load
     assert done.code == ExitCode.OK, done.told
     assert orjson.loads(done.output)["ok"]
     assert rows(serverless) == once(*range(60), 900, *range(100, 600))
+
+
+def test_rows_sent_just_now_do_not_hide_how_many_would_be_deleted(serverless: Load) -> None:
+    serverless.load()
+    (serverless.folder / "in/000.jsonl").unlink()
+    corpora.write_split(serverless.folder, 6, map(corpora.document, range(900, 1000)))
+    corpora.embed(serverless.folder)
+    done = serverless.run()
+    assert done.code == ExitCode.INCOMPLETE, done.told
+    assert "gates.max_delete_fraction (now 0.1)" in done.told
+    assert rows(serverless) == once(*range(600), *range(900, 1000))
+    serverless.options["gates"] = {"max_delete_fraction": 0.2}
+    serverless.load()
+    assert rows(serverless) == once(*range(100, 600), *range(900, 1000))

@@ -8,7 +8,9 @@ from opensearchpy.exceptions import ConnectionTimeout
 
 from embed_job.errors import OutputError
 from embed_job.opensearch.index.alias import promote, rollback
+from embed_job.opensearch.index.finish import finish
 from embed_job.opensearch.index.open import open_index
+from embed_job.opensearch.index.profile import begin_load, restore
 from embed_job.opensearch.target import IndexTarget
 from tests.opensearch.index_targets import Killed, client_with, target_of
 from tests.opensearch.test_index import record_of
@@ -94,6 +96,52 @@ def test_a_rollback_to_an_index_that_is_gone_is_refused(
     with pytest.raises(OutputError, match=f"{blue.name}, which it replaced, is gone"):
         rollback(client, green)
     assert holders(client, green) == [green.name]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_rollback_to_an_index_in_the_middle_of_a_load_is_refused(
+    client: OpenSearch, blue: IndexTarget, green: IndexTarget, ended: bool
+) -> None:
+    promote(client, blue)
+    promote(client, green)
+    index = open_index(client, blue, create=False)
+    begin_load(client, index)
+    if ended:
+        restore(client, index)  # the settings are back, and the rest of the rows never came
+    with pytest.raises(OutputError, match=f"{blue.name}, which it replaced, is being loaded"):
+        rollback(client, green)
+    assert holders(client, green) == [green.name]
+    finish(client, index, progress=print, stopping=lambda: False)
+    assert rollback(client, green).index == blue.name
+
+
+def test_what_another_writes_at_the_same_time_does_not_undo_what_is_replaced(
+    client: OpenSearch, opensearch_url: str, blue: IndexTarget, green: IndexTarget
+) -> None:
+    """Each writes the record whole: a load that read it before may put it back as it was."""
+    promote(client, blue)
+    before = client.indices.get_mapping(index=green.name)[green.name]["mappings"]["_meta"]
+    undone: list[str] = []
+
+    def fault(number: int, method: str, path: str) -> None:
+        if path.endswith("_mapping") and not undone:
+            undone.append(path)
+            client.indices.put_mapping(index=green.name, body={"_meta": before})
+
+    promote(client_with(opensearch_url, fault), green)
+    assert undone
+    assert record_of(client, green.name).previous == blue.name
+    rollback(client, green)
+    assert holders(client, green) == [blue.name]
+
+
+def test_the_alias_that_loads_write_to_is_never_moved(
+    client: OpenSearch, opensearch_url: str, blue: IndexTarget, green: IndexTarget
+) -> None:
+    taken = target_of(opensearch_url, green.name, alias=blue.write_name)
+    with pytest.raises(OutputError, match=f"is what loads of the index {blue.name} write to"):
+        promote(client, taken)
+    assert list(client.indices.get_alias(name=blue.write_name)) == [blue.name]
 
 
 def test_killed_after_any_request_the_alias_is_on_one_index(

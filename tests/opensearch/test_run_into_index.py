@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,14 @@ import orjson
 import pytest
 from opensearchpy import OpenSearch
 
+from embed_job.dataset import Dataset, open_dataset
 from embed_job.errors import ExitCode
+from embed_job.manifest import SplitManifest
+from embed_job.opensearch.load.loader import Loader
+from embed_job.opensearch.load.opening import Writer, open_load
+from embed_job.opensearch.patience import BRIEF
+from embed_job.progress import Progress, SilentProgress
+from embed_job.storage import store_for
 from tests.functional.conftest import Fleet, Job
 from tests.opensearch import corpora
 from tests.opensearch.faults import Gate, refuse
@@ -114,6 +124,93 @@ def test_a_cluster_that_comes_back_is_caught_up_with_at_the_end(
     fresh.assert_whole(calm)
 
 
+def test_a_live_index_gets_nothing_of_a_run_that_does_not_count(
+    fresh: Load, client: OpenSearch
+) -> None:
+    fresh.options["alias"] = f"{fresh.index}-live"
+    run(fresh)
+    client.indices.put_alias(index=fresh.index, name=f"{fresh.index}-live")
+    before = fresh.documents()
+    twice = corpora.document(3, edition="other ")
+    corpora.write_split(fresh.folder, 7, [twice, corpora.document(900)])
+    report = run(fresh, ExitCode.INCOMPLETE)
+    assert any("is live, so nothing was sent" in problem for problem in report["problems"])
+    assert fresh.documents() == before
+    corpora.write_split(fresh.folder, 7, [corpora.document(900)])
+    run(fresh)
+    assert fresh.documents().keys() == ids(*range(600), 900)
+
+
+def test_a_store_that_fails_costs_neither_parquet_nor_report(fresh: Load) -> None:
+    run(fresh)
+    corpora.write_split(fresh.folder, 7, [corpora.document(900)])
+    in_the_way(fresh.ledger() / "receipts")
+    report = run(fresh, ExitCode.OUTPUT)
+    assert "Not a directory" in report["problems"][0]
+    assert report["counts"]["documents"]["written"] == 601
+
+
+def in_the_way(folder: Path) -> None:
+    """A file where a folder was, which no process can write to or list."""
+    shutil.rmtree(folder)
+    folder.write_text("")
+
+
+def loader_of(
+    load: Load, splits: Sequence[SplitManifest], progress: Progress | None = None
+) -> Loader:
+    """A loader of committed splits by itself, as a run has one; load: of a corpus."""
+    spec = corpora.spec_for(load.folder, load.url, index=load.index, **load.options)
+    opened = open_load(spec, dataset_of(load), Writer.alone("here"))
+    return Loader(
+        opened,
+        splits,
+        live=False,
+        progress=progress or SilentProgress(),
+        stopping=lambda: False,
+        first_pause_s=0.1,
+    )
+
+
+def dataset_of(load: Load) -> Dataset:
+    return open_dataset(store_for(str(load.folder)), str(load.folder / "out"))
+
+
+def test_delivery_goes_on_when_the_cluster_is_back(load: Load, proxy: Proxy, calm: Any) -> None:
+    load.options["bulk"] = SMALL_BULKS | {"deadline_s": 0.3}
+    splits = dataset_of(load).splits
+    proxy.rules = [Rule(refuse(503), times=None)]
+    with loader_of(load, splits) as loader:
+        proxy.wait_for(lambda: tries(proxy) > 2)
+        proxy.rules = []
+        wait_until(lambda: loader.receipts() == len(splits))
+        assert loader.drain() is None
+        assert loader.facts.rows == 600
+        assert loader.complete(splits, complete=True).exit_code is ExitCode.OK
+    load.assert_whole(calm)
+
+
+class BrokenProgress(SilentProgress):
+    def loaded(self, **_: object) -> None:
+        raise RuntimeError("a bar that broke")
+
+
+def test_an_error_of_ours_is_told_and_kept_to_be_raised(load: Load) -> None:
+    splits = dataset_of(load).splits
+    with loader_of(load, splits, BrokenProgress()) as loader:
+        failure = loader.drain()
+        assert "an error of embed-job itself: RuntimeError: a bar that broke" in str(failure)
+        assert isinstance(loader.bug, RuntimeError)
+        result = loader.complete(splits, complete=True)
+        assert "is not complete" in result.problems[0]
+
+
+def tries(proxy: Proxy) -> int:
+    """How many deliveries have begun: each with requests that are no bulks."""
+    kinds = [seen.request.is_bulk for seen in list(proxy.seen)]
+    return sum(later and not before for before, later in pairwise(kinds))
+
+
 def test_a_killed_run_goes_on_where_it_was(fresh: Load, proxy: Proxy, calm: Any) -> None:
     gate = Gate()
     proxy.rules = [Rule(gate.after(), skip=4, times=None)]
@@ -198,6 +295,69 @@ def test_hosts_deliver_what_they_commit_and_the_last_one_finishes(
     assert index["finished"]
     assert index["delivery"]["rows"] == 240
     assert report["ok"]
+
+
+def test_the_end_waits_for_what_another_host_still_delivers(
+    fleet: Fleet, proxy: Proxy, client: OpenSearch, index_name: str
+) -> None:
+    fleet.compute["sharing"] = "balanced"
+    fleet.pace["delivery_s"] = 30
+    gate = Gate()
+    proxy.rules = [Rule(gate.before())]
+    running = fleet.start("first", hosts=2)
+    fleet.wait_for((fleet.job.output / "_embed_job/job.json").exists)
+    time.sleep(1)  # the other host is at its last deed
+    gate.open()
+    ended = fleet.wait(running)
+    assert [host.code for host in ended] == [0, 0], ended
+    assert len(proxy.sent()) == 240, "no row was sent twice"
+    report = fleet.report("first")
+    assert report["outputs"][1]["index"]["delivery"]["rows"] == 240
+    assert all(host["ended"] for host in report["hosts"])
+
+
+def test_a_host_that_is_gone_is_not_waited_for(
+    fleet: Fleet, proxy: Proxy, client: OpenSearch, index_name: str
+) -> None:
+    fleet.compute["sharing"] = "balanced"
+    fleet.pace["delivery_s"] = 1
+    gate = Gate()
+    proxy.rules = [Rule(gate.before())]
+    fleet.submit("first", hosts=2)
+    dying = fleet.start_host("first", rank=0, hosts=2)
+    proxy.wait_for(lambda: gate.holding)
+    os.killpg(dying.process.pid, signal.SIGKILL)
+    gate.open()
+    (other,) = fleet.wait([fleet.start_host("first", rank=1, hosts=2)])
+    assert other.code == 0, other.errors
+    assert found(client, index_name) == sorted(fleet.job.rows())
+
+
+def test_a_host_whose_ledger_fails_leaves_word_and_the_job_ends(
+    fleet: Fleet, client: OpenSearch, index_name: str
+) -> None:
+    fleet.run("first", hosts=1)
+    fleet.job.write("new.jsonl", [{"id": "new", "text": "a new one."}])
+    (ledger,) = (fleet.job.output / "_embed_job/loads").iterdir()
+    in_the_way(ledger / "receipts")
+    (host,) = fleet.run("second", hosts=1)
+    assert host.code == ExitCode.OUTPUT, host.errors
+    assert host.outcome["finalized"]
+    assert len(fleet.job.rows()) == 241
+    assert any("index failed" in line for line in fleet.report("second")["warnings"])
+
+
+def test_hosts_wait_for_a_cluster_that_is_away_at_first(
+    fleet: Fleet, proxy: Proxy, client: OpenSearch, index_name: str
+) -> None:
+    proxy.rules = [Rule(refuse(503), where=lambda _: True, times=None)]
+    running = fleet.start("first", hosts=1)
+    proxy.wait_for(lambda: proxy.seen)
+    time.sleep(BRIEF.limit_s)
+    proxy.rules = []
+    (host,) = fleet.wait(running)
+    assert host.code == 0, host.errors
+    assert found(client, index_name) == sorted(fleet.job.rows())
 
 
 def test_a_host_without_files_does_not_make_the_index(

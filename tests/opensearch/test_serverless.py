@@ -119,8 +119,15 @@ def test_documents_of_splits_that_are_gone_are_deleted(
 ) -> None:
     _write(aoss, index, ["d1", "d2"], split=SPLIT)
     _write(aoss, index, ["d2", "d3"], split=OTHER_SPLIT, generation=2)
-    assert delete_splits(aoss, index.name, [SPLIT[:16]]).deleted == 2
+    assert delete_splits(aoss, index.name, [SPLIT[:16]], newest=2).deleted == 2
     assert _documents(aoss, index) == [("d2", 2), ("d3", 2)]
+
+
+def test_what_a_later_load_has_written_is_not_deleted(aoss: OpenSearch, index: IndexTarget) -> None:
+    _write(aoss, index, ["d1"], generation=2)
+    _write(aoss, index, ["d2"], generation=3)
+    assert delete_splits(aoss, index.name, [SPLIT[:16]], newest=2).deleted == 1
+    assert _documents(aoss, index) == [("d2", 3)]
 
 
 def test_stopping_ends_a_sweep_that_says_so(aoss: OpenSearch, index: IndexTarget) -> None:

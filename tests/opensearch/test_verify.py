@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from opensearchpy import OpenSearch, RequestError
 
@@ -17,15 +18,15 @@ from embed_job.errors import ExitCode, OutputError
 from embed_job.manifest import Counts
 from embed_job.opensearch import check
 from embed_job.opensearch.check import SAMPLED_ROWS, verify_index
-from embed_job.opensearch.check.counters import record_counters
 from embed_job.opensearch.check.identity import compare_ids
 from embed_job.opensearch.check.record import last_verified
 from embed_job.opensearch.check.sample import draw_sample
 from embed_job.opensearch.check.subject import open_subject
 from embed_job.opensearch.index.meta import META
+from embed_job.opensearch.index.profile import THRESHOLD
 from embed_job.opensearch.load.ledger import LoadLedger
 from embed_job.opensearch.load.letters import IndexLetter
-from embed_job.opensearch.target import VECTOR
+from embed_job.opensearch.target import VECTOR, IndexTarget
 from tests.opensearch.corpora import make_output, spec_file, spec_for
 from tests.opensearch.faults import reset_after
 from tests.opensearch.loading import Loaded, embed_job, load, printed
@@ -155,7 +156,7 @@ def refuse(loaded: Loaded, number: int = 0) -> str:
     letters = [*ledger.letters(receipt), letter]
     counts = Counts(read=len(ids), written=len(ids) - len(letters), rejected=len(letters))
     kept = {"counts": counts, "dead_letters": ledger.write_letters(manifest.split, letters)}
-    ledger.replace(receipt.model_copy(update=kept))
+    ledger.replace(receipt.model_copy(update=kept), former=receipt)
     return ids[number]
 
 
@@ -305,9 +306,9 @@ class TestGraph:
 
 class TestCounters:
     def test_an_error_counted_since_the_load_began(self, loaded: Loaded) -> None:
-        ledger, store = ledger_of(loaded), loaded.dataset.store
-        record_counters(loaded.client, store, ledger, generation=ledger.generations()[-1])
         assert failed(loaded) == set()
+        # A redrive takes a generation too, and keeps no counters of its own.
+        ledger_of(loaded).claim_generation(run="redrive", host="here")
         script = {"lang": "knn", "source": "knn_score", "params": {"field": VECTOR}}
         script["params"] |= {"query_value": [1.0], "space_type": "l2"}
         body = {"query": {"script_score": {"query": {"match_all": {}}, "script": script}}}
@@ -315,7 +316,9 @@ class TestCounters:
             loaded.client.search(index=loaded.name, body=body)
         checks = examine(loaded)
         assert {n for n, one in checks.items() if not one.ok} == {check.COUNTERS}
-        assert "script_query_errors +" in checks[check.COUNTERS].detail
+        detail = checks[check.COUNTERS].detail
+        assert detail.startswith("since the load began, on the whole cluster: ")
+        assert "script_query_errors +" in detail
 
 
 class TestProfile:
@@ -332,6 +335,28 @@ class TestProfile:
     def test_a_setting_left_on(self, loaded: Loaded, left_on: dict[str, object]) -> None:
         loaded.settings(**left_on)
         assert failed(loaded) == {check.PROFILE}
+
+    def test_a_server_from_before_the_threshold(self, loaded: Loaded, proxy: Proxy) -> None:
+        """Before 2.18 there is no such setting, neither set nor among the defaults."""
+        loaded.settings(knn__advanced__approximate_threshold=None)
+        proxy.rules.append(
+            Rule(
+                without_threshold,
+                where=lambda request: request.target.startswith(f"/{loaded.name}?"),
+                times=None,
+            )
+        )
+        older = replace(loaded, client=OpenSearch(proxy.url, max_retries=0))
+        assert failed(loaded) == {check.PROFILE}
+        checks = examine(older)
+        assert [n for n, one in checks.items() if not one.ok] == []
+        assert "no threshold on this server" in checks[check.PROFILE].detail
+        loaded.settings(refresh_interval="-1")
+        assert failed(older) == {check.PROFILE}
+
+    def test_replicas_that_the_server_sets_itself(self, loaded: Loaded) -> None:
+        loaded.settings(auto_expand_replicas="0-all", number_of_replicas=0)
+        assert failed(replace(loaded, target=of_replicas(loaded, 1))) == set()
 
     def test_a_profile_that_is_still_recorded(self, loaded: Loaded) -> None:
         meta = loaded.client.indices.get_mapping(index=loaded.name)[loaded.name]["mappings"][
@@ -399,6 +424,20 @@ class TestAnswers:
 
 def asks(kind: str) -> Callable[[Request], bool]:
     return lambda request: request.target.partition("?")[0].endswith(kind)
+
+
+async def without_threshold(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    told = orjson.loads(answer.body)
+    for index in told.values():
+        for settings in (index["settings"], index.get("defaults", {})):
+            settings.pop(THRESHOLD, None)
+    return Answer(answer.status, orjson.dumps(told), {"content-type": "application/json"})
+
+
+def of_replicas(loaded: Loaded, replicas: int) -> IndexTarget:
+    output = loaded.target.output.model_copy(update={"replicas": replicas})
+    return IndexTarget(output, loaded.target.dataset)
 
 
 async def one_shard_fails(request: Request, forward: Forward) -> Answer:

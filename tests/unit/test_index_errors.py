@@ -66,7 +66,7 @@ TROUBLE: list[tuple[Exception, str, str, bool]] = [
     ),
     (refused(401, "Unauthorized"), "who asks was not accepted (Unauthorized)", "secret", False),
     (refused(404, body("index_not_found_exception", "no such index [x]")), "it is not", "", False),
-    (refused(429, "Too many requests"), "the cluster is too busy", "run the same", True),
+    (refused(429, "Too many requests"), "the cluster is too busy", "Run the same", True),
     (refused(503, "busy"), "the cluster failed with 503 (busy)", "health", True),
     (refused(301, ""), "the server redirects elsewhere (301)", "redirects to", False),
     (refused(400, body("x", "mapper broke")), "refused the request with 400", "reason", False),
@@ -97,7 +97,7 @@ TROUBLE: list[tuple[Exception, str, str, bool]] = [
     (
         broken(urllib3.exceptions.ProtocolError("reset by peer")),
         "the connection broke (reset by peer)",
-        "stays",
+        "Run the same",
         True,
     ),
     (

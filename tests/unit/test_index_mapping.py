@@ -153,9 +153,11 @@ def test_byte_needs_vectors_of_length_one() -> None:
         target_of({"normalized": False}, {"storage": "byte"})
 
 
-def test_a_metadata_column_called_split_is_refused() -> None:
-    with pytest.raises(SpecError, match="Rename the column"):
-        target_of({"columns": {"split": "string"}})
+def test_a_metadata_column_that_is_a_field_of_ours_is_refused() -> None:
+    for name, options in (("split", {}), ("generation", {"url": SERVERLESS})):
+        with pytest.raises(SpecError, match=f"'{name}' is a field of every index"):
+            target_of({"columns": {name: "string"}}, **options)
+    target_of({"columns": {"generation": "string"}})
 
 
 @pytest.mark.parametrize(

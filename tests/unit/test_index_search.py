@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embed_job.errors import UserError
 from embed_job.opensearch.check.pages import reason_of
 from embed_job.opensearch.check.vectors import comes_back
 from embed_job.opensearch.search.filters import parse_filters
@@ -68,7 +69,6 @@ class TestFilters:
         [
             ("language=en", {"term": {"language": {"value": "en"}}}),
             ("language=a=b", {"term": {"language": {"value": "a=b"}}}),
-            ("language=", {"term": {"language": {"value": ""}}}),
             ("language>b", {"range": {"language": {"gt": "b"}}}),
             ("meta.year >= 2020", {"range": {"meta.year": {"gte": 2020}}}),
             ("meta.year<-1", {"range": {"meta.year": {"lt": -1}}}),
@@ -80,6 +80,20 @@ class TestFilters:
     )
     def test_what_they_mean(self, text: str, clause: dict[str, Any]) -> None:
         assert parse_filters([text], FIELDS) == [clause]
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("language==en", "'language==en' is no filter. Write language=en."),
+            ("meta.year>==2020", "Write meta.year>=2020."),
+            ("language=", "'language=' names no value. Write what 'language' must hold"),
+            ("language!= ", "names no value"),
+        ],
+    )
+    def test_slips_that_would_find_nothing(self, text: str, says: str) -> None:
+        with pytest.raises(UserError, match="--filter") as caught:
+            parse_filters([text], FIELDS)
+        assert says in str(caught.value)
 
 
 class TestFusion:

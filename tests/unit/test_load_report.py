@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from embed_job.cli.load_summary import print_summary
+from embed_job.cli.remedy import remedy
+from embed_job.dataset.verify import Check
 from embed_job.errors import ExitCode
 from embed_job.manifest import Counts
+from embed_job.opensearch.check import (
+    ALIAS,
+    COUNT,
+    IDENTITY,
+    PROFILE,
+    READBACK,
+    RECALL,
+    THEMSELVES,
+)
 from embed_job.opensearch.load.load import LoadResult
 from embed_job.report.build import build_report
 from embed_job.report.html import render_html
@@ -89,6 +98,8 @@ def test_the_page_tells_what_was_sent_refused_and_deleted() -> None:
         "12 documents",
         "the index will need 1.5 GiB",
         "0.987",
+        "its alias is <code>books</code> once it is promoted",
+        "embed-job promote SPEC",
     ):
         assert part in page
 
@@ -119,9 +130,54 @@ def test_the_terminal_says_how_it_went_and_what_is_next(
 ) -> None:
     code = ExitCode.INCOMPLETE if problems else ExitCode.OK
     result = LoadResult(INDEX.model_copy(update=changes), problems, code)
-    print_summary(result, spec=Path("books.yaml"))
+    print_summary(result, named="books.yaml --set a=b")
     output = capsys.readouterr().out
     assert told in output
-    assert ("embed-job promote books.yaml" in output) == (
+    assert ("embed-job promote books.yaml --set a=b" in output) == (
         not problems and "finished" not in changes
     )
+
+
+def test_a_load_that_was_stopped_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = INDEX.model_copy(update={"splits_loaded": 0, "finished": False})
+    result = LoadResult(stopped, ("2 of 2 splits wait: `embed-job load SPEC`",), ExitCode.OK)
+    print_summary(result, named="books.yaml", stopped="Ctrl-C")
+    output = capsys.readouterr().out
+    assert output.startswith("books-abc: stopped (Ctrl-C): 0 of 2 splits are loaded\n")
+    assert "`embed-job load books.yaml`" in output
+    assert "not a success" not in output
+    assert "✗" not in output
+
+
+def test_small_figures_are_told_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    sent = DeliveryFacts(
+        splits=1, rows=1, requests=1, retries=1, throttled=1, bytes=2048, seconds=1.0,
+        last_reason="throttled, too busy",
+    )  # fmt: skip
+    report = INDEX.model_copy(update={"delivery": sent, "deleted": 1})
+    print_summary(LoadResult(report, (), ExitCode.OK), named="books.yaml")
+    output = capsys.readouterr().out
+    assert "1 row in 1.0 s, 1 rows/s, 2.0 KiB in 1 request" in output
+    assert "1 request sent again, 1 row answered 429; last answer: throttled, too busy" in output
+    assert "1 split had lost rows" in output
+    assert "1 document that" in output
+
+
+@pytest.mark.parametrize(
+    ("failed", "says"),
+    [
+        ([COUNT, PROFILE], "embed-job load books.yaml sends what is missing"),
+        ([IDENTITY, READBACK], "embed-job load books.yaml --all"),
+        ([THEMSELVES, RECALL], "embed-job load books.yaml --all"),
+        ([PROFILE], "embed-job finalize books.yaml"),
+        ([ALIAS], "embed-job promote books.yaml"),
+        (["the job is committed", COUNT], "embed-job run books.yaml"),
+    ],
+)
+def test_a_failed_check_is_told_with_what_to_do(failed: list[str], says: str) -> None:
+    checks = [Check(name, ok=False, detail="off") for name in failed]
+    assert says in (remedy(checks, named="books.yaml") or "")
+
+
+def test_nothing_is_to_do_where_nothing_failed() -> None:
+    assert remedy([], named="books.yaml") is None

@@ -84,9 +84,11 @@ def test_what_no_live_split_accounts_for_is_stale() -> None:
     assert (stale.documents, stale.total) == (9, 29)
 
 
-def test_rows_that_stand_beside_their_old_document_are_no_deletion() -> None:
-    stale = find_stale({field(1): 10, field(9): 12}, [split(1)], [], copied_rows=10)
-    assert (stale.splits, stale.documents) == ((field(9),), 2)
+def test_rows_sent_just_now_do_not_hide_how_many_are_gone() -> None:
+    counts = {field(1): 450_000, field(2): 100_000, field(9): 50_000}
+    stale = find_stale(counts, [split(1), split(2)], [])
+    assert (stale.splits, stale.documents) == ((field(9),), 50_000)
+    assert objection(stale, rows=550_000, max_fraction=0.02) is not None
 
 
 @pytest.mark.parametrize(("documents", "refused"), [(0, False), (2, False), (3, True), (100, True)])
@@ -107,7 +109,9 @@ def test_an_empty_output_never_empties_an_index() -> None:
 
 
 def test_an_empty_output_and_an_empty_index_agree() -> None:
-    assert objection(find_stale({}, [], []), rows=0, max_fraction=0) is None
+    stale = find_stale({}, [], [])
+    assert not stale
+    assert objection(stale, rows=0, max_fraction=0) is None
 
 
 @given(st.dictionaries(st.integers(0, 30), st.integers(1, 50)), st.sets(st.integers(0, 30)))

@@ -112,6 +112,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "no host": (index(url="https://[::1"), "outputs.1.opensearch.url", "no https://"),
     "a query": (index(url=f"{DOMAIN}/?a=b"), "outputs.1.opensearch.url", "more than"),
     "one name for both": (index(index="kb"), "outputs.1.opensearch", "same name"),
+    "the name that loads write to": (
+        index(index="kb", alias="kb-load"),
+        "outputs.1.opensearch",
+        "loads of kb write to that",
+    ),
     "no name": ({"opensearch": {"url": DOMAIN}}, "outputs.1.opensearch", "needs alias"),
     "capitals": (index(alias="KB"), "outputs.1.opensearch.alias", "is 'KB'"),
     "a hidden index": (index(index=".kb"), "outputs.1.opensearch.index", "is '.kb'"),
@@ -210,11 +215,27 @@ def test_a_field_that_no_index_holds_is_refused_before_anything_is_embedded(
     load(PARQUET, metadata=metadata)  # Parquet holds it
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("generation", "a field generation of our own"), ("generation.of", "generation is a field")],
+)
+def test_a_field_that_serverless_alone_has_is_refused_there_alone(name: str, what: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load(PARQUET, index(url=COLLECTION), metadata=(name,))
+    assert what in caught.value.what
+    load(PARQUET, index(), metadata=(name,))
+
+
 @pytest.mark.parametrize("secret", ["hunter2", "arn:aws:s3:::hunter2"])
 def test_what_may_be_a_password_is_not_repeated(secret: str) -> None:
     for options in ({"secret_arn": secret}, {"url": f"https://admin:{secret}@search.example.com"}):
         with pytest.raises(SpecError) as caught:
             load(PARQUET, index(**options))
+        assert "hunter2" not in str(caught.value)
+        overrides = [f"outputs.1.opensearch.{key}={value}" for key, value in options.items()]
+        with pytest.raises(SpecError) as caught:
+            parse_spec(text_of(PARQUET, index()), name="kb.yaml", overrides=overrides)
+        assert "--set outputs.1.opensearch." in str(caught.value)
         assert "hunter2" not in str(caught.value)
 
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def bundle_command(
     source: Annotated[
         str,
-        typer.Argument(help="A sentence-transformers folder, a hub id (owner/model), or default."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A sentence-transformers folder, a hub id (owner/model), or default.",
+        ),
     ],
     *,
     out: Annotated[Path, typer.Option("--out", help="The bundle's folder.")],

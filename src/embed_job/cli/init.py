@@ -12,9 +12,9 @@ SCHEMA_NAME = "schema.json"
 
 
 def init_command(
-    path: Annotated[Path, typer.Argument(help="Where to write it; - prints it.")] = Path(
-        "job.yaml"
-    ),
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Where to write it; - prints it.")
+    ] = Path("job.yaml"),
     schema: Annotated[
         bool, typer.Option("--schema", help="Write only the spec's JSON schema to PATH.")
     ] = False,

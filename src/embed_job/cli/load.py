@@ -10,7 +10,7 @@ import typer
 
 
 def load_command(
-    spec: Annotated[Path, typer.Argument(help="The job's spec, in YAML.")],
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The job's spec, in YAML.")],
     replay: Annotated[
         bool,
         typer.Option("--all", help="Send every row again, whatever was delivered before."),
@@ -34,18 +34,18 @@ def load_command(
     """Load the Parquet output into OpenSearch. Run it again and it goes on where it stopped."""
     import platform
 
-    from embed_job.cli.load_summary import print_json, print_summary
-    from embed_job.dataset import open_dataset
+    from embed_job.cli.load_summary import STOPPED_BY, print_json, print_summary
+    from embed_job.cli.spec_argument import as_typed, spec_with_index
+    from embed_job.dataset.of_spec import open_spec_output
     from embed_job.errors import ExitCode
     from embed_job.opensearch.load.committed import load_committed
     from embed_job.opensearch.load.opening import Writer
     from embed_job.progress import choose_progress
-    from embed_job.spec.file import load_spec
     from embed_job.stop import StopSignals
-    from embed_job.storage import store_for
 
-    job = load_spec(spec, overrides or [])
-    dataset = open_dataset(store_for(job.parquet.uri), job.parquet.uri)
+    named = as_typed(spec, overrides)
+    job = spec_with_index(spec, overrides or [])
+    dataset = open_spec_output(job, named=named)
     progress = choose_progress(sys.stderr, quiet=quiet)
     with StopSignals() as stop:
         try:
@@ -60,9 +60,10 @@ def load_command(
             )
         finally:
             progress.stop()
+    code = result.exit_code if result.exit_code is ExitCode.OK else stop.exit_code
+    stopped = STOPPED_BY.get(code) if code else None
     if as_json:
-        print_json(result)
+        print_json(result, stopped=stopped is not None)
     else:
-        print_summary(result, spec=spec)
-    code = result.exit_code
-    raise typer.Exit(code if code is ExitCode.OK else stop.exit_code or code)
+        print_summary(result, named=named, stopped=stopped)
+    raise typer.Exit(result.exit_code if code is None else code)

@@ -31,12 +31,14 @@ def promote_command(spec: SpecPath, overrides: Overrides = None, as_json: AsJson
     old index stays, for `rollback`. Exit code 6, and nothing moved, where a check fails. Where the
     alias is on the index already, nothing is checked or moved.
     """
+    from embed_job.cli.spec_argument import as_typed
     from embed_job.errors import ExitCode
     from embed_job.opensearch.client import connect
     from embed_job.opensearch.errors import explained
     from embed_job.opensearch.index.alias import promote
 
     target, dataset = _target(spec, overrides or [])
+    named = as_typed(spec, overrides)
     checks: Sequence[Check] = ()
     promotion: Promotion | None = None
     with explained(f"{target.output.url}/{target.name}"), connect(target.output) as client:
@@ -49,7 +51,7 @@ def promote_command(spec: SpecPath, overrides: Overrides = None, as_json: AsJson
     if as_json:
         _print_json(promotion, checks)
     elif promotion is None:
-        _print_failures(target, [check for check in checks if not check.ok])
+        _print_failures(target, [check for check in checks if not check.ok], named)
     else:
         _print_promotion(promotion, checks)
     raise typer.Exit(ExitCode.INCOMPLETE if promotion is None else ExitCode.OK)
@@ -64,7 +66,8 @@ def rollback_command(spec: SpecPath, overrides: Overrides = None, as_json: AsJso
     from embed_job.opensearch.errors import explained
     from embed_job.opensearch.index.alias import rollback
 
-    target, _ = _target(spec, overrides or [])
+    # Back is wanted most where a new version is under way: the spec may have been edited since.
+    target, _ = _target(spec, overrides or [], same=False)
     with explained(f"{target.output.url}/{target.name}"), connect(target.output) as client:
         promotion = rollback(client, target)
     if as_json:
@@ -73,22 +76,15 @@ def rollback_command(spec: SpecPath, overrides: Overrides = None, as_json: AsJso
         _print_promotion(promotion, ())
 
 
-def _target(path: Path, overrides: list[str]) -> tuple[IndexTarget, Dataset]:
-    """The index of a spec, and the output that it was loaded from."""
-    from embed_job.dataset import open_dataset
-    from embed_job.dataset.query import find_output
-    from embed_job.errors import SpecError
+def _target(path: Path, overrides: list[str], *, same: bool = True) -> tuple[IndexTarget, Dataset]:
+    """The index of a spec, and the output that it was loaded from; same: as of open_spec_output."""
+    from embed_job.cli.spec_argument import as_typed, spec_with_index
+    from embed_job.dataset.of_spec import open_spec_output
     from embed_job.opensearch.target import IndexTarget
-    from embed_job.spec.file import load_spec
-    from embed_job.storage import store_for
 
-    spec = load_spec(path, overrides)
-    if spec.opensearch is None:
-        raise SpecError(
-            str(path), "has no opensearch output", "Add one: `embed-job init` shows its keys."
-        )
-    folder = find_output(spec.parquet.uri)
-    dataset = open_dataset(store_for(folder), folder)
+    spec = spec_with_index(path, overrides)
+    dataset = open_spec_output(spec, named=as_typed(path, overrides), same=same)
+    assert spec.opensearch is not None  # noqa: S101 - spec_with_index has seen to it
     return IndexTarget(spec.opensearch, dataset.descriptor), dataset
 
 
@@ -113,18 +109,21 @@ def _print_json(promotion: Promotion | None, checks: Sequence[Check]) -> None:
     sys.stdout.buffer.write(orjson.dumps(plain, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def _print_failures(target: IndexTarget, failures: Sequence[Check]) -> None:
+def _print_failures(target: IndexTarget, failures: Sequence[Check], named: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from embed_job.cli.plural import plural
+    from embed_job.cli.remedy import remedy
     from embed_job.excerpt import excerpt
 
     console = Console(highlight=False, soft_wrap=True)
     for check in failures:
         told = excerpt(check.detail, limit=600)
         console.print(Text.assemble(("✗ ", "bold red"), f"{check.name:<34}", (told, "red")))
-    verdict = f"{target.name} is not promoted: {len(failures)} checks failed. "
+    verdict = f"{target.name} is not promoted: {plural(len(failures), 'check')} failed. "
     console.print(Text(verdict + f"{target.alias} stays where it is.", style="bold red"))
+    console.print(Text(remedy(failures, named=named) or "", style="cyan"))
 
 
 def _print_promotion(promotion: Promotion, checks: Sequence[Check]) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def redrive_command(
-    spec: Annotated[Path, typer.Argument(help="The job's spec, in YAML.")],
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The job's spec, in YAML.")],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec."),
@@ -26,16 +26,16 @@ def redrive_command(
 
     import orjson
 
-    from embed_job.dataset import open_dataset
+    from embed_job.cli.spec_argument import as_typed, spec_with_index
+    from embed_job.dataset.of_spec import open_spec_output
     from embed_job.errors import ExitCode
     from embed_job.opensearch.load.opening import Writer, open_load
     from embed_job.opensearch.load.redrive import redrive
-    from embed_job.spec.file import load_spec
     from embed_job.stop import StopSignals
-    from embed_job.storage import store_for
 
-    job = load_spec(spec, overrides or [])
-    dataset = open_dataset(store_for(job.parquet.uri), job.parquet.uri)
+    named = as_typed(spec, overrides)
+    job = spec_with_index(spec, overrides or [])
+    dataset = open_spec_output(job, named=named)
     with StopSignals() as stop:
         load = open_load(job, dataset, Writer.alone(platform.node()), create=False)
         with closing(load.client):
@@ -43,17 +43,19 @@ def redrive_command(
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
     else:
-        _print(result, spec)
+        _print(result, named)
     if result.stopped and stop.exit_code is not None:
         raise typer.Exit(stop.exit_code)
     left = result.remaining or result.withdrawn
     raise typer.Exit(ExitCode.INCOMPLETE if left else ExitCode.OK)
 
 
-def _print(result: Redriven, spec: Path) -> None:
+def _print(result: Redriven, named: str) -> None:
+    """named: the spec, as the user types it."""
     from rich.console import Console
     from rich.text import Text
 
+    from embed_job.cli.plural import plural
     from embed_job.excerpt import excerpt
 
     console = Console(highlight=False, soft_wrap=True)
@@ -61,12 +63,10 @@ def _print(result: Redriven, spec: Path) -> None:
         console.print(Text(f"{result.index}: no row was refused", style="bold green"))
         return
     style = "bold red" if result.remaining or result.withdrawn else "bold green"
-    told = f"{result.landed:,} rows landed, {result.remaining:,} remain"
+    told = f"{plural(result.landed, 'row')} landed, {result.remaining:,} still refused"
     console.print(Text(f"{result.index}: {told}", style=style))
     for reason, count in result.remaining_by_reason.items():
         console.print(Text(f"  rejected      {count:,} {excerpt(reason, limit=200)}", "yellow"))
     if result.withdrawn:
-        told = (
-            f"the dead letters of {result.withdrawn:,} splits don't add up: embed-job load {spec}"
-        )
-        console.print(Text(f"  ✗ {told} sends their rows again", style="red"))
+        told = f"the dead letters of {plural(result.withdrawn, 'split')} don't add up"
+        console.print(Text(f"  ✗ {told}: embed-job load {named} sends their rows again", "red"))

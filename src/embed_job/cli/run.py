@@ -17,7 +17,9 @@ DRY_RUN = Path("out/dry-run")
 
 
 def run_command(
-    spec: Annotated[Path | None, typer.Argument(help="The job's spec, in YAML.")] = None,
+    spec: Annotated[
+        Path | None, typer.Argument(metavar="SPEC", help="The job's spec, in YAML.")
+    ] = None,
     sample: Annotated[
         str | None,
         typer.Option(
@@ -42,7 +44,9 @@ def run_command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Embed a corpus on this machine. Run it again and it goes on where it stopped."""
+    from embed_job.cli.load_summary import STOPPED_BY
     from embed_job.cli.run_summary import print_summary
+    from embed_job.cli.spec_argument import as_typed
     from embed_job.errors import ExitCode
     from embed_job.progress import choose_progress
     from embed_job.report.write import render_json
@@ -60,7 +64,9 @@ def run_command(
     if as_json:
         sys.stdout.buffer.write(render_json(result.report))
     else:
-        print_summary(result.report, folder=folder, spec=spec, checks=checks)
+        named = as_typed(spec, overrides) if spec else None
+        stopped = STOPPED_BY.get(result.exit_code)
+        print_summary(result.report, folder=folder, named=named, checks=checks, stopped=stopped)
     sound = all(check.ok for check in checks)
     raise typer.Exit(result.exit_code if sound else ExitCode.INCOMPLETE)
 

@@ -10,7 +10,7 @@ from shutil import which
 from rich.console import Console
 from rich.text import Text
 
-from embed_job.cli.load_summary import index_rows
+from embed_job.cli.load_summary import index_rows, naming
 from embed_job.commit.commits import PRIVATE
 from embed_job.dataset.verify import Check
 from embed_job.excerpt import excerpt
@@ -19,20 +19,26 @@ from embed_job.storage import join
 
 
 def print_summary(
-    report: Report, *, folder: Path, spec: Path | None, checks: Sequence[Check] = ()
+    report: Report,
+    *,
+    folder: Path,
+    named: str | None,
+    checks: Sequence[Check] = (),
+    stopped: str | None = None,
 ) -> None:
     """Print a run's outcome.
 
-    folder: where its report lies; spec: as the user named it; checks: what reading the output
-    back found, where that was done.
+    folder: where its report lies; named: the spec, as the user types it; checks: what reading the
+    output back found, where that was done; stopped: the signal that has ended the run, if one did.
     """
     console = Console(highlight=False, soft_wrap=True)
-    console.print(_headline(report))
+    console.print(_headline(report, stopped))
     for problem in report.problems:
-        console.print(Text(f"  ✗ {excerpt(problem, limit=600)}", style="red"))
+        told = naming(named, excerpt(problem, limit=600))
+        console.print(Text(f"  ✗ {told}", style="red"))
     for warning in report.warnings:
         console.print(Text(f"  ! {excerpt(warning, limit=600)}", style="yellow"))
-    for name, value in [*_rows(report, folder), *_verified(checks)]:
+    for name, value in [*_rows(report, folder, named), *_verified(checks)]:
         console.print(Text.assemble("  ", (f"{name:<14}", "dim"), value))
     if report.examples:
         console.print(Text("\nNearest neighbours, to judge the vectors by eye", style="bold"))
@@ -40,12 +46,14 @@ def print_summary(
             _print_example(console, example)
     if report.sample is not None and report.ok:
         console.print(Text("\nWhat to type next", style="bold"))
-        for command, why in _next(folder, spec):
+        for command, why in _next(folder, named):
             console.print(Text.assemble("  ", (command, "cyan"), (f"  # {why}", "dim")))
 
 
-def _headline(report: Report) -> Text:
+def _headline(report: Report, stopped: str | None) -> Text:
     read = report.counts.documents.read
+    if stopped is not None:
+        return Text(f"{report.name}: stopped ({stopped})", style="bold yellow")
     if not report.ok:
         return Text(f"{report.name}: not a success", style="bold red")
     done = f"{report.name}: {read:,} documents, all accounted for"
@@ -54,7 +62,7 @@ def _headline(report: Report) -> Text:
     return Text(done, style="bold green")
 
 
-def _rows(report: Report, folder: Path) -> Iterator[tuple[str, str | Text]]:
+def _rows(report: Report, folder: Path, named: str | None) -> Iterator[tuple[str, str | Text]]:
     documents = report.counts.documents
     sums = (
         f"{documents.read:,} read = {documents.written:,} written + "
@@ -65,7 +73,7 @@ def _rows(report: Report, folder: Path) -> Iterator[tuple[str, str | Text]]:
         yield from _figures(report)
     for output in report.outputs:
         if output.index is not None:
-            yield from index_rows(output.index)
+            yield from index_rows(output.index, named=named)
             continue
         size = f"{output.rows:,} rows, {output.bytes / 2**20:,.1f} MiB"
         yield output.kind, f"{output.uri} ({size})"
@@ -131,15 +139,15 @@ def _beside(near: Neighbour) -> str:
     return near.text.removeprefix(near.doc_id)
 
 
-def _next(folder: Path, spec: Path | None) -> Iterator[tuple[str, str]]:
-    query = "how do I read a zip file" if spec is None else "a question of yours"
+def _next(folder: Path, named: str | None) -> Iterator[tuple[str, str]]:
+    query = "how do I read a zip file" if named is None else "a question of yours"
     program = _program()
     yield f'{program} search "{query}" --in {folder}', "ask the vectors something"
-    if spec is None:
+    if named is None:
         yield f"{program} init my.yaml", "a spec for your own data, every key explained"
         yield "make dry-run SPEC=my.yaml", "a sample of it, like this one"
     else:
-        yield f"{program} run {spec}", "embed all of it"
+        yield f"{program} run {named}", "embed all of it"
 
 
 def _program() -> str:

@@ -25,8 +25,19 @@ class _Answer:
     note: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked of an index, as of the command's arguments."""
+
+    query: str
+    top: int
+    filters: tuple[str, ...]
+    hybrid: bool
+    bundle: Path | None
+
+
 def search_command(
-    query: Annotated[str, typer.Argument(help="The question, in plain words.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The question, in plain words.")],
     where: Annotated[
         str,
         typer.Option(
@@ -41,7 +52,8 @@ def search_command(
         typer.Option(
             "--filter",
             metavar="FIELD=VALUE",
-            help="Of an index: what must hold, as language=en or year>=2020; may be repeated.",
+            help="Of an index: what must hold, as language=en; =, !=, <, <=, > and >= are known. "
+            "Given several times, all must hold.",
         ),
     ] = None,
     hybrid: Annotated[
@@ -58,50 +70,55 @@ def search_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
 ) -> None:
     """Find what lies nearest to a question: in an index, or exactly, in an output."""
-    from embed_job.cli.spec_argument import spec_of
+    from embed_job.cli.spec_argument import as_typed, spec_of
     from embed_job.errors import UserError
 
     spec = spec_of(where, overrides or [])
     if spec is not None and spec.opensearch is not None:
-        output = spec.opensearch
-        answer = _ask_index(spec, output, query, top, filters or [], hybrid=hybrid, bundle=bundle)
+        asked = _Question(query, top, tuple(filters or ()), hybrid, bundle)
+        answer = _ask_index(spec, spec.opensearch, asked, as_typed(where, overrides))
     elif filters or hybrid:
         flag = "--filter" if filters else "--hybrid"
         raise UserError(flag, "is for an index", "Give --in a spec with an opensearch output.")
     else:
-        answer = _ask_output(where if spec is None else spec.parquet.uri, query, top, bundle)
+        answer = _ask_output(_folder(where, spec, overrides), query, top, bundle)
     if as_json:
         _print_json(query, answer)
     else:
         _print(answer)
 
 
-def _ask_output(where: str, query: str, top: int, path: Path | None) -> _Answer:
+def _folder(where: str, spec: JobSpec | None, overrides: list[str] | None) -> str:
+    """Of the output to search."""
+    from embed_job.cli.spec_argument import as_typed
+    from embed_job.dataset.of_spec import find_spec_output
+    from embed_job.dataset.query import find_output
+
+    if spec is None:
+        return find_output(where)
+    return find_spec_output(spec, named=as_typed(where, overrides))
+
+
+def _ask_output(folder: str, query: str, top: int, path: Path | None) -> _Answer:
     """Exact; reads every vector."""
     from embed_job.dataset import open_dataset
-    from embed_job.dataset.query import bundle_for, embed_query, find_output
+    from embed_job.dataset.query import bundle_for, embed_query
     from embed_job.dataset.search import search
     from embed_job.storage import store_for
 
-    folder = find_output(where)
     dataset = open_dataset(store_for(folder), folder)
     precision = dataset.descriptor.precision
     vector = embed_query(bundle_for(dataset.descriptor, path), query, precision=precision)
     return _Answer(search(dataset, vector, top=top), dataset.complete)
 
 
-def _ask_index(
-    spec: JobSpec,
-    output: OpenSearchOutput,
-    query: str,
-    top: int,
-    filters: list[str],
-    *,
-    hybrid: bool,
-    bundle: Path | None,
-) -> _Answer:
-    """The index tells which model made it; the Parquet output need not be within reach."""
+def _ask_index(spec: JobSpec, output: OpenSearchOutput, asked: _Question, named: str) -> _Answer:
+    """The index tells which model made it; the Parquet output need not be within reach.
+
+    named: the spec, as the user types it.
+    """
     from embed_job.dataset.query import embed_query, open_same_model
+    from embed_job.fingerprint import job_fingerprint
     from embed_job.opensearch.client import connect
     from embed_job.opensearch.errors import explained
     from embed_job.opensearch.search.ask import search_index
@@ -109,19 +126,35 @@ def _ask_index(
 
     _refuse_null(spec)
     with explained(output.url), connect(output) as client:
-        index = find_index(client, output, lambda: _name(spec, output))
+        index = find_index(client, output, lambda: _name(spec, output, named))
         precision = spec.model.precision
         model = open_same_model(
-            bundle or spec.model.bundle,
+            asked.bundle or spec.model.bundle,
             precision=precision,
             model_fingerprint=index.meta.model_fingerprint,
         )
-        vector = embed_query(model, query, precision=precision)
-        hits = search_index(client, index, vector, query, top=top, filters=filters, hybrid=hybrid)
-    note = None
+        vector = embed_query(model, asked.query, precision=precision)
+        hits = search_index(
+            client, index, vector, asked.query,
+            top=asked.top, filters=asked.filters, hybrid=asked.hybrid,
+        )  # fmt: skip
+    notes = []
     if output.alias and not index.promoted:
-        note = f"{output.alias} is not there yet: these are of {index.index}, before its promotion."
-    return _Answer(hits, complete=True, index=index.index, note=note)
+        notes.append(
+            f"{output.alias} is not there yet: these are of {index.index}, before its promotion."
+        )
+    wanted = job_fingerprint(
+        spec,
+        model=index.meta.model_fingerprint,
+        prompt=model.prompt_text(spec.model.prompt),
+        max_tokens=spec.chunk.max_tokens or model.max_tokens,
+    )
+    if wanted != index.meta.fingerprint:
+        notes.append(
+            f"{index.index} was made with another prompt, chunking or choice of fields than the "
+            "spec has now."
+        )
+    return _Answer(hits, complete=True, index=index.index, note=" ".join(notes) or None)
 
 
 def _refuse_null(spec: JobSpec) -> None:
@@ -133,17 +166,14 @@ def _refuse_null(spec: JobSpec) -> None:
         )
 
 
-def _name(spec: JobSpec, output: OpenSearchOutput) -> str:
+def _name(spec: JobSpec, output: OpenSearchOutput, named: str) -> str:
     """The spec's index, where no alias leads to it."""
-    from embed_job.dataset import open_dataset
-    from embed_job.dataset.query import find_output
+    from embed_job.dataset.of_spec import open_spec_output
     from embed_job.opensearch.target import IndexTarget
-    from embed_job.storage import store_for
 
     if output.index:
         return output.index
-    folder = find_output(spec.parquet.uri)
-    return IndexTarget(output, open_dataset(store_for(folder), folder).descriptor).name
+    return IndexTarget(output, open_spec_output(spec, named=named).descriptor).name
 
 
 def _print_json(query: str, answer: _Answer) -> None:

@@ -41,14 +41,16 @@ def verify_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
     """Check an output against its manifests, and with a SPEC its index against the output."""
-    from embed_job.cli.spec_argument import spec_of
+    from embed_job.cli.spec_argument import as_typed, spec_of
+    from embed_job.dataset.of_spec import find_spec_output
     from embed_job.dataset.query import find_output
     from embed_job.dataset.verify import VerifyResult, verify_output
     from embed_job.errors import ExitCode
     from embed_job.storage import store_for
 
     spec = spec_of(output, overrides or [])
-    folder = find_output(output if spec is None else spec.parquet.uri)
+    named = as_typed(output, overrides)
+    folder = find_output(output) if spec is None else find_spec_output(spec, named=named)
     checks: tuple[Check, ...] = ()
     if only is not Kind.INDEX:
         checks += verify_output(store_for(folder), folder).checks
@@ -58,7 +60,7 @@ def verify_command(
     if as_json:
         _print_json(result)
     else:
-        _print(folder if spec is None else output, checks)
+        _print(folder if spec is None else output, checks, None if spec is None else named)
     raise typer.Exit(ExitCode.OK if result.ok else ExitCode.INCOMPLETE)
 
 
@@ -101,10 +103,12 @@ def _print_json(result: VerifyResult) -> None:
     sys.stdout.buffer.write(orjson.dumps(plain, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def _print(output: str, checks: tuple[Check, ...]) -> None:
+def _print(output: str, checks: tuple[Check, ...], named: str | None) -> None:
+    """named: the spec, as the user types it; None: an output alone was examined."""
     from rich.console import Console
     from rich.text import Text
 
+    from embed_job.cli.remedy import remedy
     from embed_job.excerpt import excerpt
 
     console = Console(highlight=False, soft_wrap=True)
@@ -117,6 +121,9 @@ def _print(output: str, checks: tuple[Check, ...]) -> None:
         style = "dim" if check.ok else "red"
         console.print(Text.assemble(mark, f"{check.name:<34}", (told, style)))
     console.print(_verdict(output, checks))
+    failed = [check for check in checks if not check.ok]
+    if failed and named is not None:
+        console.print(Text(remedy(failed, named=named) or "", style="cyan"))
 
 
 def _verdict(output: str, checks: tuple[Check, ...]) -> Text:

@@ -86,7 +86,9 @@ class Dataset:
                     yield batch
         except FileNotFoundError:
             raise OutputError(
-                key, "is named by a manifest but not there", "Run the job again on an empty folder."
+                key,
+                "is named by a manifest but not there",
+                "Restore that file; or, if it is gone, embed anew into an empty folder.",
             ) from None
         except (pa.ArrowInvalid, pa.ArrowTypeError, EOFError) as error:
             raise _damaged(key, str(error)) from error

@@ -31,13 +31,15 @@ class Pace:
 
     poll_s: the first wait when there is nothing to claim; it doubles up to max_poll_s. stale_s: a
     claim that has been known longer, and factor times longer than this host's own splits take at
-    the median, is taken over.
+    the median, is taken over. delivery_s: how long no split may come into the index from any host
+    before the one that ends the job delivers what is left.
     """
 
     poll_s: float = 1.0
     max_poll_s: float = 15.0
     stale_s: float = 60.0
     factor: float = 3.0
+    delivery_s: float = 300.0
 
 
 class Claims:

@@ -126,6 +126,7 @@ def end_job(
             objections=overtaken,
         )
     loaded = load() if not verdict.problems else None
+    records = room.hosts() if loaded else records  # more have ended meanwhile
     facts = fleet_facts(order, descriptor, records, manifests, verdict, store=target, folder=folder)
     report = build_report(with_index(facts, loaded, records))
     room.write_report("report.json", render_json(report))

@@ -18,6 +18,7 @@ from embed_job.fleet.finalize import end_job, gather
 from embed_job.fleet.order import JobOrder
 from embed_job.fleet.planning import InputSet, plan_share
 from embed_job.fleet.records import HostRecord, JobFolder, PlanRecord
+from embed_job.fleet.waiting import Others
 from embed_job.manifest import SplitCounts, total
 from embed_job.opensearch.load.loading import load_rest, loading
 from embed_job.plan import Plan
@@ -30,9 +31,6 @@ from embed_job.workers.supply import AllCases
 if TYPE_CHECKING:
     from embed_job.opensearch.load.load import LoadResult
     from embed_job.opensearch.load.loader import Loader
-
-_PATIENCE = 2
-"""How many of the longest waits of another host the one that ends a job waits for its record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +111,16 @@ class _Share:
         record = self._record(work, counts, code, problems)
         delivery = loader.facts if loader else None
         self._room.write_host(record.model_copy(update={"delivery": delivery}))
+        if loader and loader.bug:
+            raise loader.bug
         report: Report | None = None
         if code is ExitCode.OK and self._is_mine_to_end():
             progress.event("finalizing", job=self._host.job)
-            self._await_records(stop)
+            self._others(stop).await_records()
             listed = self._plan.listing.everything if self._order.listed else None
             ended = end_job(
                 plan.target, plan.commits.folder, self._host.job, self._order, listed,
-                host=self._host, load=partial(self._load_rest, progress, stop),
+                host=self._host, load=partial(self._load_rest, progress, stop, loader),
             )  # fmt: skip
             report = ended.report
             if ended.verdict.problems:
@@ -138,16 +138,19 @@ class _Share:
         share, host = self._plan.planned, self._host
         if self._order.shares_one_plan:
             share = tuple(sorted(share)[host.rank :: host.count])
-        return loading(
-            self._plan, share, run=host.job, host=host.name, progress=progress, stop=stop
-        )
+        return loading(self._plan, share, host=host, progress=progress, stop=stop)
 
-    def _load_rest(self, progress: Progress, stop: StopSignals) -> LoadResult | None:
+    def _load_rest(
+        self, progress: Progress, stop: StopSignals, loader: Loader | None
+    ) -> LoadResult | None:
         """Bring the index to what the job came to, as its last deed."""
-        plan, host = self._plan, self._host
+        if loader is not None and not loader.live and self._host.count > 1:
+            progress.event("index", step="waiting for what other hosts deliver")
+            self._others(stop).await_deliveries(loader.receipts)
+        plan = self._plan
         return load_rest(
             plan.spec, plan.target, plan.commits.folder,
-            run=host.job, host=host.name, progress=progress, stop=stop,
+            host=self._host, progress=progress, stop=stop,
         )  # fmt: skip
 
     def _embed(
@@ -214,14 +217,8 @@ class _Share:
             finished_at=time.time(),
         )
 
-    def _await_records(self, stop: StopSignals) -> None:
-        """Give hosts that still sleep (balanced) the time to see that all is done and to leave word
-        of it, for the report's sake; the end does not depend on it."""
-        deadline = time.monotonic() + _PATIENCE * self._pace.max_poll_s
-        while len(self._room.hosts()) < self._host.count and not stop.requested:
-            if time.monotonic() >= deadline:
-                return
-            time.sleep(min(self._pace.poll_s, 1.0))
+    def _others(self, stop: StopSignals) -> Others:
+        return Others(self._room, self._host.count, self._pace, lambda: stop.requested)
 
     def _is_mine_to_end(self) -> bool:
         if self._order.is_uploaded:

@@ -13,11 +13,8 @@ from opensearchpy import exceptions as refusal
 from embed_job.errors import OutputError
 
 _SHOWN_CHARS = 400
-_AGAIN = "What was acknowledged stays; run the same command again later."
-_LOGIN = (
-    "Log in again, or give the job a role; `aws sts get-caller-identity` shows who you are. "
-    "What was acknowledged stays."
-)
+_AGAIN = "Run the same command again later."
+_LOGIN = "Log in again, or give the job a role; `aws sts get-caller-identity` shows who you are."
 
 
 @contextmanager
@@ -181,8 +178,7 @@ def _refused(status: int, kind: str, reason: str) -> tuple[str, str]:
 def _forbidden(reason: str) -> tuple[str, str]:
     if "expired" in reason.lower():
         return f"the AWS credentials have expired ({reason})", (
-            "Use credentials that are renewed by themselves, such as a role's, and run again: "
-            "what was acknowledged stays."
+            "Use credentials that are renewed by themselves, such as a role's, and run again."
         )
     if "signature" in reason.lower():
         return f"the signature was not accepted ({reason})", (

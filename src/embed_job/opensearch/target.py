@@ -7,7 +7,8 @@ from typing import Literal
 
 from embed_job.errors import SpecError
 from embed_job.manifest import DatasetDescriptor
-from embed_job.spec.opensearch import OpenSearchOutput
+from embed_job.opensearch.serverless.copies import GENERATION
+from embed_job.spec.opensearch import WRITE_SUFFIX, OpenSearchOutput
 
 ID = "id"
 """Field of a row's id on Serverless, where a document can't have an ``_id`` of ours."""
@@ -17,6 +18,11 @@ SPLIT_CHARS = 16
 VECTOR = "vector"
 
 _FINGERPRINT_CHARS = 10
+
+
+def write_name_of(index: str) -> str:
+    """The private alias through which a domain's index is written to."""
+    return f"{index}{WRITE_SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +36,13 @@ class IndexTarget:
     dataset: DatasetDescriptor
 
     def __post_init__(self) -> None:
-        if SPLIT in self.dataset.columns:
-            raise SpecError(
-                "input.fields.metadata",
-                f"'{SPLIT}' is a field of every index",
-                "Rename the column in the input.",
-            )
+        for name in self.dataset.columns:
+            if name in (SPLIT, *([GENERATION] if self.is_serverless else [])):
+                raise SpecError(
+                    "input.fields.metadata",
+                    f"'{name}' is a field of every index",
+                    "Rename the column in the input.",
+                )
         if self.output.graph.storage == "byte" and not self.dataset.normalized:
             raise SpecError(
                 "opensearch.graph.storage",
@@ -56,7 +63,7 @@ class IndexTarget:
         during a load, the server would otherwise make a new one by itself, with guessed types.
         Serverless makes none; there it is the index.
         """
-        return self.name if self.is_serverless else f"{self.name}-load"
+        return self.name if self.is_serverless else write_name_of(self.name)
 
     @property
     def alias(self) -> str | None:

@@ -149,7 +149,8 @@ class Inputs(Part):
 class DeliveryFacts(Part):
     """How this run's rows went to an index. splits: those delivered; retries: requests that sent
     rows again; throttled: rows that were answered 429, to be sent again; bytes: of requests;
-    seconds: of the machine that was at it longest."""
+    seconds: of the machine that was at it longest. last_reason: the last that the server gave for
+    rows that were sent again."""
 
     splits: int = 0
     rows: int = 0
@@ -158,6 +159,7 @@ class DeliveryFacts(Part):
     throttled: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    last_reason: str | None = None
 
     def __add__(self, other: DeliveryFacts) -> DeliveryFacts:
         return DeliveryFacts(
@@ -168,6 +170,7 @@ class DeliveryFacts(Part):
             throttled=self.throttled + other.throttled,
             bytes=self.bytes + other.bytes,
             seconds=max(self.seconds, other.seconds),
+            last_reason=other.last_reason or self.last_reason,
         )
 
     @property
@@ -182,8 +185,9 @@ class IndexReport(Part):
     dead_letters: the folder of the rejected ones; None where there are none.
     splits_loaded: of splits, those with every row acknowledged or refused; splits_again: those of
     this run's that the index had lost documents of. deleted: documents that the output no longer
-    holds. finished: graphs are built and the settings of the load are put back. recall: as the last
-    `verify` found it.
+    holds. memory_bytes: what the graphs of all rows need; None where not all are loaded. finished:
+    graphs are built and the settings of the load are put back. recall: as the last `verify` found
+    it, where nothing was sent or deleted since.
     """
 
     url: str
@@ -200,6 +204,7 @@ class IndexReport(Part):
     deleted: int
     delivery: DeliveryFacts
     memory: str | None = None
+    memory_bytes: int | None = None
     finished: bool
     recall: float | None = None
 

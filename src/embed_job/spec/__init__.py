@@ -237,8 +237,9 @@ class JobSpec(Section):
                 "an index holds each id once: set input.allow_duplicates_across_splits to false"
             )
         metadata = source.fields.metadata
+        serverless = any(one.opensearch and one.opensearch.is_serverless for one in value)
         for name in metadata:
-            reason = unfit_field(name, beside=(*COLUMNS, *metadata))
+            reason = unfit_field(name, beside=(*COLUMNS, *metadata), is_serverless=serverless)
             if reason is not None:
                 raise ValueError(f"an index can't hold input.fields.metadata.{name}: {reason}")
         return value

@@ -129,8 +129,10 @@ def _locate_keys(
 
 
 def _override(data: dict[str, Any], override: str, *, places: dict[KeyPath, str]) -> None:
-    where = f"--set {override}"
     dotted, equals, raw = override.partition("=")
+    # What may be a password is not repeated.
+    is_secret = dotted.endswith("secret_arn") or ("://" in raw and "@" in raw)
+    where = f"--set {dotted}=…" if is_secret else f"--set {override}"
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         raise SpecError(where, "is not KEY=VALUE", "Write for example --set execution.workers=2.")

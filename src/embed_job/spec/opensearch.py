@@ -26,19 +26,24 @@ _SERVERS_OWN = re.compile(
 )
 
 
-def unfit_field(name: str, *, beside: Iterable[str]) -> str | None:
+WRITE_SUFFIX = "-load"
+"""Of the alias through which an index is written to."""
+
+
+def unfit_field(name: str, *, beside: Iterable[str], is_serverless: bool) -> str | None:
     """Why no document of an index can have a metadata field of that name; None where it can.
 
-    beside: the other fields of a document.
+    beside: the other columns of the output.
     """
-    if name == "split":
-        return "every document of an index has a field split of our own"
+    ours = {"split", "generation"} if is_serverless else {"split"}
+    if name in ours:
+        return f"every document of such an index has a field {name} of our own"
     if _SERVERS_OWN.fullmatch(name):
         return f"{name} is the server's own"
     parts = name.split(".")
     if not all(part.strip() for part in parts):
         return "a dot makes a field within a field, and needs a name on either side"
-    outer = {".".join(parts[:end]) for end in range(1, len(parts))} & {*beside, "split"}
+    outer = {".".join(parts[:end]) for end in range(1, len(parts))} & {*beside, *ours}
     if outer:
         return f"a dot makes a field within a field, and {min(outer)} is a field of its own"
     return None
@@ -178,7 +183,9 @@ class OpenSearchOutput(Section):
         if self.alias is None and self.index is None:
             raise ValueError("needs alias, the name that searches use (or index, or both)")
         if self.alias is not None and self.alias == self.index:
-            raise ValueError("alias and index can't have the same name")
+            raise ValueError("alias and index can't have the same name: leave index out")
+        if self.index is not None and self.alias == f"{self.index}{WRITE_SUFFIX}":
+            raise ValueError(f"alias can't be {self.alias}: loads of {self.index} write to that")
         if (self.auth == "basic") != (self.secret_arn is not None) and self.auth != "auto":
             raise ValueError("auth: basic and secret_arn go together")
         if self.auth_in_force == "sigv4" and self.region_in_force is None:

@@ -101,15 +101,14 @@ def _key(ledger: LoadLedger, generation: int) -> str:
 
 
 def _kept(subject: Subject) -> Counters | None:
-    """What the last load kept; None where it kept nothing."""
+    """What the last load that kept any kept: a redrive keeps none, but its errors count too."""
     if subject.ledger is None:
         return None
-    generations = subject.ledger.generations()
-    if not generations:
-        return None
-    try:
-        data = subject.dataset.store.read(_key(subject.ledger, generations[-1]))
-    except FileNotFoundError:
-        return None
-    kept: Counters = orjson.loads(data)
-    return kept
+    for generation in reversed(subject.ledger.generations()):
+        try:
+            data = subject.dataset.store.read(_key(subject.ledger, generation))
+        except FileNotFoundError:
+            continue
+        kept: Counters = orjson.loads(data)
+        return kept
+    return None

@@ -50,7 +50,10 @@ def check_recall(subject: Subject, sample: Sample) -> Answer:
     ]
     recall = float(np.mean([exact.recall(number, hits) for number, hits in enumerate(found)]))
     least = subject.target.output.gates.min_recall
-    told = f"recall@{TOP} {recall:.3f} over {QUERIES} queries between rows; at least {least:g}"
+    told = (
+        f"recall@{TOP} {recall:.3f} over {QUERIES} queries, each the middle of two rows; "
+        f"at least {least:g}"
+    )
     return Answer(ok=recall >= least, detail=told, figure=recall)
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from embed_job.opensearch.check.subject import Answer, Subject
 from embed_job.opensearch.index.mapping import differences
-
-_THRESHOLD = "index.knn.advanced.approximate_threshold"
+from embed_job.opensearch.index.profile import REFRESH, REPLICAS, THRESHOLD, expands, has_threshold
 
 
 def check_mapping(subject: Subject) -> Answer:
@@ -22,24 +21,26 @@ def check_mapping(subject: Subject) -> Answer:
 def check_profile(subject: Subject) -> Answer:
     """What a load changes is back: threshold 0, refreshes on, replicas there, graphs merged.
 
-    A threshold left on would hide a missing graph behind the perfect recall of exact search.
+    A threshold left on would hide a missing graph behind the perfect recall of exact search. A
+    server older than 2.18 has none.
     """
     if subject.target.is_serverless:
         return Answer(ok=True, detail="Serverless has no such settings", skipped=True)
     faults = [*_left_on(subject), *_missing_copies(subject)]
-    copies = subject.target.output.replicas
-    return Answer(not faults, "; ".join(faults) or f"threshold 0, replicas {copies}, refreshed")
+    told = "threshold 0" if has_threshold(subject.found) else "no threshold on this server"
+    told += f", replicas {subject.found['settings'].get(REPLICAS)}, refreshed"
+    return Answer(not faults, "; ".join(faults) or told)
 
 
 def _left_on(subject: Subject) -> Iterator[str]:
     settings = subject.found["settings"]
-    threshold = settings.get(_THRESHOLD)
-    if threshold != "0":
+    threshold = settings.get(THRESHOLD)
+    if has_threshold(subject.found) and threshold != "0":
         yield f"approximate_threshold is {threshold or 'not set'}, not 0"
-    if settings.get("index.refresh_interval", "").startswith("-"):
+    if settings.get(REFRESH, "").startswith("-"):
         yield "refresh_interval is -1: searches don't see what is written"
-    replicas = settings.get("index.number_of_replicas")
-    if replicas != str(subject.target.output.replicas):
+    replicas = settings.get(REPLICAS)
+    if not expands(subject.found) and replicas != str(subject.target.output.replicas):
         yield f"replicas are {replicas}, not {subject.target.output.replicas}"
     if subject.meta is not None and subject.meta.profile is not None:
         yield "the index still records settings to put back (embed-job finalize SPEC)"

@@ -35,9 +35,9 @@ class Answer:
 class Subject:
     """An index under examination.
 
-    found: what ``GET /<index>?flat_settings=true`` answers for it. ledger: of the load that the
-    index names; None where it names none. receipts, refused: of the live splits, by split; the
-    latter hashes of the ids in dead letters.
+    found: what ``GET /<index>?flat_settings=true`` answers for it, on a domain with defaults.
+    ledger: of the load that the index names; None where it names none. receipts, refused: of the
+    live splits, by split; the latter hashes of the ids in dead letters.
     """
 
     client: OpenSearch
@@ -101,13 +101,15 @@ def open_subject(client: OpenSearch, target: IndexTarget, dataset: Dataset) -> S
 
     Raises OutputError where there is no such index.
     """
-    answer = client.indices.get(
-        index=target.name,
-        params={"flat_settings": "true", "ignore_unavailable": "true", "allow_no_indices": "true"},
-    )
+    params = {"flat_settings": "true", "ignore_unavailable": "true", "allow_no_indices": "true"}
+    if not target.is_serverless:
+        params["include_defaults"] = "true"
+    answer = client.indices.get(index=target.name, params=params)
     if target.name not in answer:
         raise OutputError(
-            f"{target.output.url}/{target.name}", "there is no such index", "embed-job load SPEC"
+            f"{target.output.url}/{target.name}",
+            "there is no such index",
+            "`embed-job load SPEC` makes it.",
         )
     bare = Subject(client, target, dataset, answer[target.name], None, {}, {})
     if bare.meta is None:

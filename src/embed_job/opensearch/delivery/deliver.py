@@ -54,7 +54,6 @@ class Delivery:
         """index_name: what rows are written to (``IndexTarget.write_name``). generation: the
         version that rows get. stopping: asked ten times a second."""
         max_bytes = min(int(bulk.max_mib * (1 << 20)), tier.start_bulk_bytes)
-        self._where = index_name
         self._bulk = bulk
         self._stopping = stopping
         self._clock = clock
@@ -66,7 +65,8 @@ class Delivery:
         )
         self._flow = Flow(self._pace, max_bytes=max_bytes * (bulk.max_concurrency + 2), clock=clock)
         self._sender = Sender(client, index_name, tier, generation, bulk.timeout_s)
-        self._threads: list[threading.Thread] = []
+        self._senders: list[threading.Thread] = []
+        self._reader: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +79,7 @@ class Delivery:
     ) -> None:
         self._flow.close()
         until = self._clock() + EXIT_S
-        for thread in self._threads:
+        for thread in [*self._senders, *([self._reader] if self._reader else [])]:
             thread.join(max(0.0, until - self._clock()))
 
     @property
@@ -98,10 +98,10 @@ class Delivery:
         refused, a reply is about other rows, or no row was acknowledged for bulk.deadline_s;
         also what the iteration over splits raises.
         """
-        if not self._threads:
-            self._start(self._send, count=self._bulk.max_concurrency)
+        if not self._senders:
+            self._senders = [_started(self._send) for _ in range(self._bulk.max_concurrency)]
         self._flow.begin_reading()
-        self._start(self._read, splits)
+        self._reader = _started(self._read, splits)
         try:
             yield from self._settled()
         finally:
@@ -109,13 +109,6 @@ class Delivery:
                 self._flow.close()
         if self._flow.error is not None:
             raise self._flow.error
-
-    def _start(self, target: Callable[..., None], *arguments: object, count: int = 1) -> None:
-        for _ in range(count):
-            # A request that never ends, or an input, must not keep the process from exiting.
-            thread = threading.Thread(target=target, args=arguments, daemon=True)
-            thread.start()
-            self._threads.append(thread)
 
     def _settled(self) -> Iterator[Delivered]:
         flow = self._flow
@@ -139,7 +132,7 @@ class Delivery:
         expired = why is not None and why.fate is Fate.EXPIRED
         limit_s = self._bulk.deadline_s
         if stalled_s > (min(limit_s, CREDENTIALS_S) if expired else limit_s):
-            flow.fail(given_up(self._where, stalled_s, why))
+            flow.fail(given_up(self._sender.where, stalled_s, why))
 
     def _read(self, splits: Iterable[SplitRows]) -> None:
         flow = self._flow
@@ -177,3 +170,10 @@ class Delivery:
                 flow.drop(chunk)
                 return
             flow.settle(chunk, outcome, self._clock() - began_s)
+
+
+def _started(target: Callable[..., None], *arguments: object) -> threading.Thread:
+    """A running thread; a request that never ends, or an input, can't keep the process alive."""
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
+    thread.start()
+    return thread

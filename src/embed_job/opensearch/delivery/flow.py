@@ -166,6 +166,7 @@ class Flow:
             ambiguous=before.ambiguous + (outcome.whole in UNSURE),
             rows=before.rows + outcome.written,
             bytes=before.bytes + len(chunk.body),
+            last_reason=before.last_reason if outcome.why is None else outcome.why.told,
         )
 
     def _adapt(self, chunk: Chunk, outcome: Outcome, took_s: float) -> None:

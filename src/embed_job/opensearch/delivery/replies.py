@@ -28,7 +28,7 @@ class Fate(Enum):
     """The signer will have new credentials in a moment."""
     TIMED_OUT = "timed out"
     """Nothing was answered in time; the rows may be applied, or will be."""
-    AMBIGUOUS = "ambiguous"
+    AMBIGUOUS = "no clear answer"
     """The rows may be applied."""
     TOO_LARGE = "too large"
     REFUSED = "refused"
@@ -57,6 +57,11 @@ class Verdict:
     fate: Fate
     status: int = 0
     reason: str = ""
+
+    @property
+    def told(self) -> str:
+        """As a message has it."""
+        return f"{self.fate.value}, {self.reason}" if self.reason else self.fate.value
 
 
 @dataclass(frozen=True, slots=True)

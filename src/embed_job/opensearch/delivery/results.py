@@ -48,7 +48,8 @@ class DeliveryStats:
     throttled: how often a row was answered 429. ambiguous: requests after which nobody knew
     whether their rows were applied. rows: that were acknowledged. bytes: of request bodies.
     peak_bytes: most that was encoded but not yet acknowledged. seconds: since the first rows.
-    concurrency, bulk_bytes: the pace as it is now.
+    concurrency, bulk_bytes: the pace as it is now. last_reason: the last that was given for rows
+    that have to go again.
     """
 
     requests: int = 0
@@ -61,3 +62,4 @@ class DeliveryStats:
     seconds: float = 0.0
     concurrency: int = 0
     bulk_bytes: int = 0
+    last_reason: str | None = None

@@ -18,10 +18,12 @@ from embed_job.opensearch.delivery.replies import (
 )
 from embed_job.opensearch.delivery.tier import Tier
 from embed_job.opensearch.errors import explain
+from embed_job.spec.opensearch import WRITE_SUFFIX
 
 REPLY_FIELDS = "took,errors,items.*._id,items.*.status,items.*.error"
 """All of a reply that is looked at; the rest would be most of it."""
 
+_USUAL_PORTS = {"http": 80, "https": 443}
 _AGAIN = "What was acknowledged stays; run the same command again later."
 
 
@@ -34,6 +36,16 @@ class Sender:
     tier: Tier
     generation: int
     timeout_s: float
+
+    @property
+    def where(self) -> str:
+        """The index as a message names it: at its url, and never by the alias that writes to it."""
+        host = self.client.transport.hosts[0]
+        scheme, port = "https" if host.get("use_ssl") else "http", host.get("port")
+        usual = port in (None, _USUAL_PORTS[scheme])
+        url = f"{scheme}://{host['host']}{'' if usual else f':{port}'}{host.get('url_prefix', '')}"
+        name = self.index.removesuffix(WRITE_SUFFIX) if self.tier.requires_alias else self.index
+        return f"{url.rstrip('/')}/{name}"
 
     def send(self, chunk: Chunk) -> Outcome:
         """Send a chunk once. Raises what is no failure of cluster or network."""
@@ -83,29 +95,33 @@ class Sender:
         told = f" ({verdict.reason})" if verdict.reason else ""
         if verdict.fate is Fate.FENCED:
             return OutputError(
-                self.index,
+                self.where,
                 f"a later load has taken over{told}",
                 "Let that one end, or run this command again: it then counts as the later one.",
             )
         if verdict.status == 200:
             return OutputError(
-                self.index,
+                self.where,
                 verdict.reason,
                 "A proxy between here and the cluster may mix up answers; nothing of this one was "
                 "counted.",
             )
         if verdict.status == 404:
             return OutputError(
-                self.index,
+                self.where,
                 f"the index is not there any more{told}",
                 "Find out who removed it; the same command makes it anew and loads all of it.",
             )
-        explained = explain(error, where=self.index) if error is not None else None
-        return explained or OutputError(
-            self.index,
-            f"the server does not take rows{told}",
-            f"Its reason says what to change on the cluster or in the spec. {_AGAIN}",
-        )
+        explained = explain(error, where=self.where) if error is not None else None
+        if explained is None or "index write" in verdict.reason:
+            return OutputError(self.where, f"the server does not take rows{told}", _hint(verdict))
+        return explained
+
+
+def _hint(verdict: Verdict) -> str:
+    if "index write" in verdict.reason:  # as the server words a block that somebody has set
+        return f"Lift the block: set index.blocks.write to null. {_AGAIN}"
+    return f"Its reason says what to change on the cluster or in the spec. {_AGAIN}"
 
 
 def _verdict(error: Exception) -> Verdict:
@@ -116,15 +132,18 @@ def _verdict(error: Exception) -> Verdict:
     return found
 
 
-def given_up(index: str, stalled_s: float, why: Verdict | None) -> OutputError:
+def given_up(where: str, stalled_s: float, why: Verdict | None) -> OutputError:
     """The error of a delivery in which nothing moved for too long."""
-    told = f": {why.fate.value}, {why.reason}" if why else ""
+    told = f": {why.told}" if why else ""
     if why is not None and why.fate is Fate.BLOCKED:
-        hint = "Free disk space or add some; the server then lifts the block."
+        hint = (
+            "Free disk space or add some; the server then lifts the block. One that somebody has "
+            "set stays: set index.blocks.read_only_allow_delete to null."
+        )
     elif why is not None and why.fate is Fate.EXPIRED:
         hint = "Use credentials that renew themselves, such as a role's."
     else:
         hint = "Look at the health of the cluster's nodes."
     return OutputError(
-        index, f"no row was acknowledged for {stalled_s:.0f} s{told}", f"{hint} {_AGAIN}"
+        where, f"no row was acknowledged for {stalled_s:.0f} s{told}", f"{hint} {_AGAIN}"
     )

@@ -8,9 +8,9 @@ from typing import Any
 from opensearchpy import NotFoundError, OpenSearch
 
 from embed_job.errors import OutputError
-from embed_job.opensearch.index.meta import IndexMeta, describe_index, meta_of, write_meta
+from embed_job.opensearch.index.meta import Described, describe_index, meta_of, settle_meta
 from embed_job.opensearch.patience import PATIENT, Patience
-from embed_job.opensearch.target import IndexTarget
+from embed_job.opensearch.target import IndexTarget, write_name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +28,30 @@ def holder_of(
 ) -> str | None:
     """The one index that an alias points to; None: there is no such alias.
 
-    Raises OutputError where the name is an index's, or the alias has several indexes.
+    Raises OutputError where the alias has several indexes, and as holders_of does.
+    """
+    holders = holders_of(client, alias, where=where, patience=patience)
+    if len(holders) > 1:
+        raise OutputError(
+            where,
+            f"the alias is on {len(holders)} indexes: {', '.join(holders)}",
+            "Leave it on one of them: only then is a promotion one swap, and a rollback another.",
+        )
+    return next(iter(holders), None)
+
+
+def holders_of(client: OpenSearch, alias: str, *, where: str, patience: Patience) -> list[str]:
+    """The indexes that an alias points to, by name; [] where there is no such alias.
+
+    Raises OutputError where the name can't be searches' alias: it is an index's, or the one that
+    loads of an index write to.
     """
 
-    def ask() -> dict[str, Any]:
+    def ask() -> list[str]:
         try:
-            answer: dict[str, Any] = client.indices.get(
-                index=alias, params={"flat_settings": "true"}
-            )
+            return sorted(client.indices.get(index=alias, params={"flat_settings": "true"}))
         except NotFoundError:
-            return {}
-        return answer
+            return []
 
     holders = patience.call(ask, where=where)
     if alias in holders:
@@ -47,13 +60,14 @@ def holder_of(
             f"'{alias}' is an index, so it can't be an alias",
             "Name another alias; or, once nobody needs that index, delete it.",
         )
-    if len(holders) > 1:
-        raise OutputError(
-            where,
-            f"the alias is on {len(holders)} indexes: {', '.join(sorted(holders))}",
-            "Leave it on one of them: only then is a promotion one swap, and a rollback another.",
-        )
-    return next(iter(holders), None)
+    for holder in holders:
+        if alias == write_name_of(holder):
+            raise OutputError(
+                where,
+                f"'{alias}' is what loads of the index {holder} write to",
+                "Name another alias.",
+            )
+    return holders
 
 
 def promote(client: OpenSearch, target: IndexTarget, *, patience: Patience = PATIENT) -> Promotion:
@@ -64,13 +78,18 @@ def promote(client: OpenSearch, target: IndexTarget, *, patience: Patience = PAT
     """
     alias, where = _alias_of(target)
     old = holder_of(client, alias, where=where, patience=patience)
-    found, meta = _described(client, target, patience)
+    _, meta = _described(client, target, patience)
     if old == target.name:
         return Promotion(alias, target.name, meta.previous, changed=False)
-    if old is not None and meta.previous != old:
+    if old is not None:
         # Before the swap: an index that is live always knows what it replaced.
-        noted = meta.model_copy(update={"previous": old})
-        write_meta(client, target.name, found, noted, patience=patience)
+        settle_meta(
+            client,
+            target.name,
+            lambda _, meta: meta.model_copy(update={"previous": old}),
+            read=lambda: _described(client, target, patience),
+            patience=patience,
+        )
     _swap(client, alias, old, target.name, where=where, patience=patience)
     return Promotion(alias, target.name, old, changed=True)
 
@@ -96,14 +115,30 @@ def rollback(client: OpenSearch, target: IndexTarget, *, patience: Patience = PA
             f"the alias is on {holder or 'no index'}, not on {target.name}, the index of this spec",
             "Roll back with the spec of the index that is live.",
         )
-    if describe_index(client, before, where=where, patience=patience) is None:
+    _check_searchable(client, before, where=where, stays=target.name, patience=patience)
+    _swap(client, alias, target.name, before, where=where, patience=patience)
+    return Promotion(alias, before, target.name, changed=True)
+
+
+def _check_searchable(
+    client: OpenSearch, before: str, *, where: str, stays: str, patience: Patience
+) -> None:
+    """Raise OutputError where searches of the former index would find nothing, or a part."""
+    found = describe_index(client, before, where=where, patience=patience)
+    if found is None:
         raise OutputError(
             where,
             f"{before}, which it replaced, is gone",
-            f"The alias stays on {target.name}. Load another index and promote it.",
+            f"The alias stays on {stays}. Load another index and promote it.",
         )
-    _swap(client, alias, target.name, before, where=where, patience=patience)
-    return Promotion(alias, before, target.name, changed=True)
+    meta = meta_of(found)
+    if meta is not None and (meta.profile is not None or not meta.merged):
+        raise OutputError(
+            where,
+            f"{before}, which it replaced, is being loaded, or a load of it was broken off",
+            f"The alias stays on {stays}. End that load first, with its own spec: "
+            "`embed-job load SPEC`.",
+        )
 
 
 def _swap(
@@ -143,9 +178,7 @@ def _alias_of(target: IndexTarget) -> tuple[str, str]:
     return target.alias, f"{target.output.url}/{target.alias}"
 
 
-def _described(
-    client: OpenSearch, target: IndexTarget, patience: Patience
-) -> tuple[dict[str, Any], IndexMeta]:
+def _described(client: OpenSearch, target: IndexTarget, patience: Patience) -> Described:
     where = f"{target.output.url}/{target.name}"
     found = describe_index(client, target.name, where=where, patience=patience)
     meta = meta_of(found) if found is not None else None

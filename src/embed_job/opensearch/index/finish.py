@@ -11,11 +11,11 @@ from opensearchpy import ConnectionTimeout, OpenSearch
 
 from embed_job.errors import OutputError
 from embed_job.opensearch.index.merge import Merging
-from embed_job.opensearch.index.meta import write_meta
 from embed_job.opensearch.index.open import OpenIndex
 from embed_job.opensearch.index.profile import (
     REPLICAS,
     THRESHOLD,
+    change_record,
     clear_profile,
     expands,
     has_threshold,
@@ -95,9 +95,12 @@ class _Steps:
         if not merging.run(progress=self.progress, stopping=self.stopping):
             return False
         self.progress(f"merged in {self.patience.clock() - began_s:.1f} s")
-        found, meta = read_state(self.client, self.index, patience=self.patience)
-        done = meta.model_copy(update={"merged": True})
-        write_meta(self.client, self._name, found, done, patience=self.patience)
+        change_record(
+            self.client,
+            self.index,
+            lambda _, meta: meta.model_copy(update={"merged": True}),
+            patience=self.patience,
+        )
         return True
 
     def put_back(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pydantic
@@ -14,6 +14,7 @@ from embed_job.opensearch.patience import Patience
 
 META = "embed_job"
 FORMAT = 1
+_MAX_WRITES = 5
 
 
 class LoadProfile(Record):
@@ -84,13 +85,40 @@ def describe_index(
     return found
 
 
-def write_meta(
+Described = tuple[dict[str, Any], IndexMeta]
+"""An index as describe_index answers, and the record in it."""
+
+
+def settle_meta(
+    client: OpenSearch,
+    name: str,
+    change: Callable[[dict[str, Any], IndexMeta], IndexMeta],
+    *,
+    read: Callable[[], Described],
+    patience: Patience,
+) -> Described:
+    """The index once its record is as change wants it; change must leave such a record alone.
+
+    The server replaces ``_meta`` whole, so another who writes at the same time may undo what was
+    written here: it is read back, and written again. Raises OutputError where that goes on.
+    """
+    for _ in range(_MAX_WRITES):
+        found, meta = read()
+        wanted = change(found, meta)
+        if wanted == meta:
+            return found, meta
+        _write_meta(client, name, found, wanted, patience=patience)
+    raise OutputError(
+        name,
+        f"its record (_meta.{META}) was overwritten {_MAX_WRITES} times",
+        "Let the other commands on this index end, and run again.",
+    )
+
+
+def _write_meta(
     client: OpenSearch, name: str, found: Mapping[str, Any], meta: IndexMeta, *, patience: Patience
 ) -> None:
-    """Put the record into an index, keeping what others have in its ``_meta``.
-
-    found: the index as just described; the server replaces ``_meta`` whole.
-    """
+    """Put the record into an index, keeping what others have in its ``_meta``."""
     everything = dict(found.get("mappings", {}).get("_meta") or {})
     everything[META] = meta.model_dump(mode="json")
     patience.call(

@@ -9,6 +9,7 @@ from opensearchpy import OpenSearch, RequestError
 
 from embed_job.errors import OutputError
 from embed_job.opensearch.errors import type_of
+from embed_job.opensearch.index.alias import holders_of
 from embed_job.opensearch.index.mapping import differences, index_body
 from embed_job.opensearch.index.meta import IndexMeta, describe_index, meta_of
 from embed_job.opensearch.patience import BRIEF, Patience
@@ -35,9 +36,15 @@ def open_index(
     """The index of a target; where it is missing and create is set, it is made.
 
     Safe for several hosts at once: one makes it, all check it. Raises OutputError where it is
-    missing, or differs from the target in what would mix or spoil vectors.
+    missing, or differs from the target in what would mix or spoil vectors; with create also where
+    the alias of the spec can never be one.
     """
     where = _where(target)
+    if create and target.alias is not None:
+        # A name that promote will refuse is better told of before a load than after it.
+        holders_of(
+            client, target.alias, where=f"{target.output.url}/{target.alias}", patience=patience
+        )
     found = describe_index(client, target.name, where=where, patience=patience)
     made = ""
     if found is None and create:

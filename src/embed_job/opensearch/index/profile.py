@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opensearchpy import OpenSearch, RequestError
@@ -10,11 +10,12 @@ from opensearchpy import OpenSearch, RequestError
 from embed_job.errors import OutputError
 from embed_job.opensearch.errors import reason_of
 from embed_job.opensearch.index.meta import (
+    Described,
     IndexMeta,
     LoadProfile,
     describe_index,
     meta_of,
-    write_meta,
+    settle_meta,
 )
 from embed_job.opensearch.index.open import OpenIndex
 from embed_job.opensearch.patience import PATIENT, Patience
@@ -28,24 +29,28 @@ _LOADING = "-1"
 """Of THRESHOLD: build no graphs; of REFRESH: never."""
 
 
-def begin_load(client: OpenSearch, index: OpenIndex, *, patience: Patience = PATIENT) -> bool:
+def begin_load(client: OpenSearch, index: OpenIndex, *, patience: Patience | None = None) -> bool:
     """Put the load profile on; False where it stays off: on Serverless, and on a live index.
 
     The original settings are recorded in the index before any is changed. Idempotent; several
-    hosts may call it at once. A live index, one that the alias points to, keeps its replicas,
+    hosts may call it at once. A live index, one that an alias is on, keeps its replicas,
     refreshes and graphs, as searches use them, and is not merged afterwards: that would build
     the graph of every vector anew for the few that are new.
     """
     if index.target.is_serverless:
         return False
-    # One description is of one moment: a record is there before any setting is another's.
-    found, meta = read_state(client, index, patience=patience)
-    if index.target.alias in (found.get("aliases") or {}):
+
+    def begun(found: dict[str, Any], meta: IndexMeta) -> IndexMeta:
+        if is_live(index.target, found):
+            return meta
+        # One description is of one moment: a record is there before any setting is another's.
+        profile = meta.profile or settings_before(index.target, found)
+        return meta.model_copy(update={"merged": False, "profile": profile})
+
+    patience = patience or _patience_of(index.target)
+    found, _ = change_record(client, index, begun, patience=patience)
+    if is_live(index.target, found):
         return False
-    profile = meta.profile or settings_before(index.target, found)
-    begun = meta.model_copy(update={"merged": False, "profile": profile})
-    if begun != meta:
-        write_meta(client, index.target.name, found, begun, patience=patience)
     wanted = {REFRESH: _LOADING}
     if has_threshold(found):
         wanted[THRESHOLD] = _LOADING
@@ -53,6 +58,16 @@ def begin_load(client: OpenSearch, index: OpenIndex, *, patience: Patience = PAT
     if not expands(found):
         _drop_replicas(client, index, found, patience=patience)
     return True
+
+
+def is_live(target: IndexTarget, found: Mapping[str, Any]) -> bool:
+    """Whether searches use an index: an alias is on it, the spec's or another of its users'."""
+    return bool((found.get("aliases") or {}).keys() - {target.write_name})
+
+
+def _patience_of(target: IndexTarget) -> Patience:
+    """For the steps of a load: a user's shorter deadline holds for them too."""
+    return Patience(limit_s=min(PATIENT.limit_s, target.output.bulk.deadline_s))
 
 
 def _drop_replicas(
@@ -75,10 +90,11 @@ def _drop_replicas(
         patience.call(drop, where=f"{index.target.output.url}/{index.target.name}")
 
 
-def restore(client: OpenSearch, index: OpenIndex, *, patience: Patience = PATIENT) -> bool:
+def restore(client: OpenSearch, index: OpenIndex, *, patience: Patience | None = None) -> bool:
     """Put the recorded settings back, without merging. Idempotent; False: there were none."""
     if index.target.is_serverless:
         return False
+    patience = patience or _patience_of(index.target)
     found, meta = read_state(client, index, patience=patience)
     if meta.profile is None:
         return False
@@ -113,9 +129,7 @@ def originals(profile: LoadProfile, found: Mapping[str, Any]) -> dict[str, str |
     return wanted
 
 
-def read_state(
-    client: OpenSearch, index: OpenIndex, *, patience: Patience
-) -> tuple[dict[str, Any], IndexMeta]:
+def read_state(client: OpenSearch, index: OpenIndex, *, patience: Patience) -> Described:
     """The index as it is now, defaults included. Raises OutputError where it is another now."""
     name, where = index.target.name, f"{index.target.output.url}/{index.target.name}"
     found = describe_index(client, name, where=where, patience=patience, defaults=True)
@@ -126,6 +140,23 @@ def read_state(
             where, f"the index {what} during this command", "Find out who did it, and run again."
         )
     return found, meta
+
+
+def change_record(
+    client: OpenSearch,
+    index: OpenIndex,
+    change: Callable[[dict[str, Any], IndexMeta], IndexMeta],
+    *,
+    patience: Patience,
+) -> Described:
+    """The index once its record is as change wants it. Raises OutputError as read_state does."""
+    return settle_meta(
+        client,
+        index.target.name,
+        change,
+        read=lambda: read_state(client, index, patience=patience),
+        patience=patience,
+    )
 
 
 def put_settings(
@@ -149,10 +180,12 @@ def put_settings(
 
 def clear_profile(client: OpenSearch, index: OpenIndex, *, patience: Patience) -> None:
     """Say in the index that no load profile is on."""
-    found, meta = read_state(client, index, patience=patience)
-    if meta.profile is not None:
-        cleared = meta.model_copy(update={"profile": None})
-        write_meta(client, index.target.name, found, cleared, patience=patience)
+    change_record(
+        client,
+        index,
+        lambda _, meta: meta.model_copy(update={"profile": None}),
+        patience=patience,
+    )
 
 
 def has_threshold(found: Mapping[str, Any]) -> bool:

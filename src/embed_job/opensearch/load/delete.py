@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -25,53 +26,72 @@ def delete_stale(
     load: IndexLoad,
     stale: Stale,
     *,
+    check: Callable[[], None],
     stopping: Callable[[], bool],
     patience: Patience = PATIENT,
 ) -> int:
     """Delete it, and say how many went; idempotent. Stops early where stopping() says so.
 
-    Receipts of splits that are gone are withdrawn first, so that none stands for documents that
-    are not there. Deletions carry this run's generation: what a later run has written stays, and
-    is an OutputError.
+    check: called before each batch, and raises where it must not go. Deletions carry this run's
+    generation, which must have been claimed before stale was seen: what a later run has written
+    stays, and is an OutputError.
     """
-    for split in load.ledger.receipts():
-        if split_field(split) in stale.splits:
-            load.ledger.withdraw(split)
     if load.index.target.is_serverless:
-        swept = delete_splits(
-            load.client, load.name, stale.splits, stopping=stopping, patience=patience
-        )
-        return swept.deleted
+        return _delete_copies(load, stale, check, stopping, patience)
+    deleting = _Deleting(load, check, stopping, patience)
     deleted = 0
     for start in range(0, len(stale.splits), _SPLITS_A_QUERY):
         some = stale.splits[start : start + _SPLITS_A_QUERY]
-        query: dict[str, Any] = {"terms": {SPLIT: list(some)}}
-        deleted += _delete(load, query, None, stopping, patience)
+        deleted += deleting.all_of({"terms": {SPLIT: list(some)}}, None)
     for one in stale.surplus:
         query = {"term": {SPLIT: split_field(one.receipt.split)}}
-        deleted += _delete(load, query, one.receipt.generation, stopping, patience)
+        deleted += deleting.all_of(query, one.receipt.generation)
     return deleted
 
 
-def _delete(
+def _delete_copies(
     load: IndexLoad,
-    query: Mapping[str, Any],
-    below: int | None,
+    stale: Stale,
+    check: Callable[[], None],
     stopping: Callable[[], bool],
     patience: Patience,
 ) -> int:
-    """Delete a query's documents; below: only those of a generation before that one."""
+    """On Serverless, where the generation is a field."""
     deleted = 0
-    with explained(load.where), PointInTime(load.client, load.name) as moment:
-        for page in moment.pages(query, fields=(), sort=("doc_id", "chunk")):
-            ids = [str(hit["_id"]) for hit in page]
-            if below is not None:
-                ids = _older(load, ids, below)
-            for start in range(0, len(ids), _BATCH):
-                if stopping():
-                    return deleted
-                deleted += _delete_batch(load, ids[start : start + _BATCH], patience)
+    doomed = [
+        ([split_field(one.receipt.split)], one.receipt.generation - 1) for one in stale.surplus
+    ]
+    if stale.splits:
+        doomed.insert(0, (list(stale.splits), load.generation))
+    for splits, newest in doomed:
+        deleted += delete_splits(
+            load.client, load.name, splits,
+            newest=newest, check=check, stopping=stopping, patience=patience,
+        ).deleted  # fmt: skip
     return deleted
+
+
+@dataclass(frozen=True, slots=True)
+class _Deleting:
+    load: IndexLoad
+    check: Callable[[], None]
+    stopping: Callable[[], bool]
+    patience: Patience
+
+    def all_of(self, query: Mapping[str, Any], below: int | None) -> int:
+        """Delete a query's documents; below: only those of a generation before that one."""
+        load, deleted = self.load, 0
+        with explained(load.where), PointInTime(load.client, load.name) as moment:
+            for page in moment.pages(query, fields=(), sort=("doc_id", "chunk")):
+                ids = [str(hit["_id"]) for hit in page]
+                if below is not None:
+                    ids = _older(load, ids, below)
+                for start in range(0, len(ids), _BATCH):
+                    if self.stopping():
+                        return deleted
+                    self.check()
+                    deleted += _delete_batch(load, ids[start : start + _BATCH], self.patience)
+        return deleted
 
 
 def _older(load: IndexLoad, ids: Sequence[str], below: int) -> list[str]:

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from embed_job.commit.commits import Commits
 from embed_job.errors import ExitCode, OutputError, UserError
 from embed_job.manifest import SplitManifest
 from embed_job.opensearch.index.finish import finish
 from embed_job.opensearch.index.profile import restore
 from embed_job.opensearch.load.delete import delete_stale
-from embed_job.opensearch.load.ledger import Receipt
 from embed_job.opensearch.load.opening import memory_needed
-from embed_job.opensearch.load.presence import count_by_split, make_visible
-from embed_job.opensearch.load.reconcile import Difference, differences, standing
+from embed_job.opensearch.load.rivals import OvertakenError, check_alone, last_generation
 from embed_job.opensearch.load.splits import SplitDelivery, tell
-from embed_job.opensearch.load.stale import find_stale, objection
-from embed_job.opensearch.load.summary import index_report, too_many_rejected
+from embed_job.opensearch.load.stale import objection
+from embed_job.opensearch.load.summary import (
+    UNFINISHED,
+    index_report,
+    too_many_rejected,
+    what_is_missing,
+)
+from embed_job.opensearch.load.view import Found, View
 from embed_job.opensearch.patience import BRIEF
 from embed_job.progress import Progress
 from embed_job.report.model import IndexReport
@@ -39,16 +42,6 @@ class LoadResult:
     report: IndexReport | None
     problems: tuple[str, ...]
     exit_code: ExitCode
-
-
-@dataclass(slots=True)
-class _Found:
-    """What the last count of the index said, against the receipts."""
-
-    receipts: dict[str, Receipt] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    surplus: list[Difference] = field(default_factory=list)
-    pending: list[SplitManifest] = field(default_factory=list)
 
 
 def complete_load(
@@ -72,8 +65,8 @@ def complete_load(
         return ending.run(finishing=finishing)
     except OutputError:
         # The first error is what is told; settings that stay are recorded in the index.
-        with suppress(OutputError):
-            restore(delivery.load.client, delivery.load.index, patience=BRIEF)
+        with suppress(OutputError, OSError):
+            ending.put_back()
         raise
 
 
@@ -101,31 +94,55 @@ class _Ending:
         self._complete = complete
         self._progress = progress
         self._stopping = stopping
+        self._view = View(self._load, splits, sweeping=complete, stopping=stopping)
+        self._known = self._load.claimed or last_generation(self._load)
+        self._problems: list[str] = []
+        self._disputed = False
         self._again = 0
         self._deleted = 0
 
     def run(self, *, finishing: bool) -> LoadResult:
         rows = sum(part.rows for manifest in self._splits for part in manifest.parts)
-        memory = memory_needed(self._load, rows)
-        self._progress.event("index_memory", needed=memory)
+        memory = self._memory(rows)
         found = self._deliver_all()
-        problems = [*self._undelivered(found), *too_many_rejected(self._load, found.receipts)]
-        ready = self._complete and not found.pending
+        ready = self._complete and found.is_whole
         if ready:
-            problems += self._delete_stale(found, rows)
-        finished = False
-        if ready and finishing:
-            finished = self._finish(found)
-            problems += [] if finished else [_UNFINISHED]
-        elif finishing:
-            restore(self._load.client, self._load.index, patience=BRIEF)
+            found, ready = self._clear(found, rows)
+        self._problems += what_is_missing(
+            self._load, found, splits=len(self._splits), complete=self._complete
+        )
+        self._problems += too_many_rejected(self._load, found.receipts)
+        finished = ready and finishing and self._finish()
+        if finishing and not ready:
+            self.put_back()
         report = index_report(
             self._delivery, found.receipts, splits=len(self._splits),
             again=self._again, deleted=self._deleted, memory=memory, finished=finished,
         )  # fmt: skip
-        return LoadResult(report, tuple(problems), ExitCode.INCOMPLETE if problems else ExitCode.OK)
+        problems = tuple(self._problems)
+        return LoadResult(report, problems, ExitCode.INCOMPLETE if problems else ExitCode.OK)
 
-    def _deliver_all(self) -> _Found:
+    def put_back(self) -> None:
+        """Put the index's settings back, unless another load is at work under them."""
+        if not self._is_overtaken():
+            restore(self._load.client, self._load.index, patience=BRIEF)
+
+    def _memory(self, rows: int) -> str:
+        """A line on the memory that the graphs need. What was sent already is brought to its end,
+        whether or not there is room."""
+        try:
+            line = memory_needed(self._load, rows)
+        except OutputError as error:
+            if not (self._view.receipts or self._delivery.begun):
+                raise
+            self._problems.append(
+                f"{error.where}: {error.what}; rows had been sent before, so the load went on"
+            )
+            line = error.what
+        self._progress.event("index_memory", needed=line)
+        return line
+
+    def _deliver_all(self) -> Found:
         """Deliver until the index holds what the receipts say, or until it is plain that it won't.
 
         What is still pending then has no receipt.
@@ -134,88 +151,104 @@ class _Ending:
             found = self._look()
             if not found.pending or attempt == _MAX_ROUNDS or self._stopping():
                 return found
-            self._deliver(found.pending)
+            for loaded in self._delivery.run(found.pending):
+                self._view.receipts[loaded.receipt.split] = loaded.receipt
+                tell(self._progress, loaded)
         raise AssertionError("the last round returns")
 
-    def _look(self) -> _Found:
-        """Receipts against the index; those of splits that lost documents are withdrawn."""
-        load, target = self._load, self._load.index.target
-        found = _Found(standing(load.ledger.receipts(), self._splits))
-        if (found.receipts or not self._splits) and make_visible(
-            load.client, target, stopping=self._stopping
-        ):
-            found.counts = count_by_split(load.client, target)
-            lost, found.surplus = differences(found.receipts, found.counts)
-            for one in lost:
-                load.ledger.withdraw(one.receipt.split)
-                del found.receipts[one.receipt.split]
-            if lost:
-                self._again += len(lost)
-                self._progress.event("index_lost_documents", splits=len(lost))
-        found.pending = [split for split in self._splits if split.split not in found.receipts]
+    def _look(self) -> Found:
+        found = self._view.look()
+        if found.lost:
+            self._again += found.lost
+            self._progress.event("index_lost_documents", splits=found.lost)
         return found
 
-    def _deliver(self, pending: Sequence[SplitManifest]) -> None:
-        for loaded in self._delivery.run(pending):
-            tell(self._progress, loaded)
+    def _clear(self, found: Found, rows: int) -> tuple[Found, bool]:
+        """Delete what is of no live split; what is there then, and whether it may be finished."""
+        load, view = self._load, self._view
+        if not view.stale(found):
+            with suppress(OvertakenError):
+                self._retire()
+            return found, True
+        try:
+            check_alone(load, view.live)
+            return self._delete(found, rows)
+        except OvertakenError as error:
+            self._disputed = True
+            self._problems.append(str(error))
+            return found, False
 
-    def _undelivered(self, found: _Found) -> list[str]:
-        output = self._load.rows.folder
-        if found.pending:
-            return [
-                f"{len(found.pending)} of {len(self._splits)} splits are not in the index "
-                f"{self._load.name} yet; their embeddings are safe in {output}, and "
-                "`embed-job load SPEC` goes on"
-            ]
-        if not self._complete:
-            return [
-                f"the index {self._load.name} holds what is committed so far, and is finished "
-                "once the output is complete: run the job to its end, then load again"
-            ]
-        return []
-
-    def _delete_stale(self, found: _Found, rows: int) -> list[str]:
-        load, gates = self._load, self._load.index.target.output.gates
-        copies = load.index.target.is_serverless and self._delivery.begun
-        stale = find_stale(
-            found.counts,
-            [split.split for split in self._splits],
-            # Second copies on Serverless hold no content of their own: finishing sweeps them.
-            [] if load.index.target.is_serverless else found.surplus,
-            copied_rows=self._delivery.facts.rows if copies else 0,
-        )
-        if not (stale.splits or stale.surplus):
-            return []
-        against = objection(stale, rows=rows, max_fraction=gates.max_delete_fraction)
+    def _delete(self, found: Found, rows: int) -> tuple[Found, bool]:
+        """As of _clear. Raises OvertakenError."""
+        load, view = self._load, self._view
+        stale = view.stale(found)
+        limit = load.index.target.output.gates.max_delete_fraction
+        against = objection(stale, rows=rows, max_fraction=limit)
         if against is not None:
-            return [against]
-        self._check_newest()
-        self._deleted = delete_stale(load, stale, stopping=self._stopping)
-        return []
-
-    def _check_newest(self) -> None:
-        """Raise OutputError where a later run has committed other splits than are live here."""
-        rows = self._load.rows
-        job = Commits(rows.store, rows.folder).job()
-        if job is None or set(job.splits) != {split.split for split in self._splits}:
-            raise OutputError(
-                rows.folder, "another run has committed it during this load", "Load again."
+            self._problems.append(against)
+            return found, True
+        if load.claimed is None:
+            # Deletions win over all that has an earlier generation, so they may only be of what
+            # is seen after it was claimed.
+            self._known = load.generation
+            found = self._look()
+            return self._delete(found, rows) if found.is_whole else (found, False)
+        self._retire()
+        self._deleted += delete_stale(
+            load, stale, check=lambda: check_alone(load, view.live), stopping=self._stopping
+        )
+        if self._stopping():
+            self._problems.append(UNFINISHED)
+            return found, False
+        found = self._look()
+        left = view.stale(found)
+        if found.is_whole and left:
+            self._problems.append(
+                f"the index {load.name} still holds {left.documents:,} documents that are not in "
+                "the output and were written after it was loaded: `embed-job redrive SPEC` where "
+                "rows were refused before, else `embed-job load SPEC --all`"
             )
+        return found, found.is_whole
 
-    def _finish(self, found: _Found) -> bool:
+    def _retire(self) -> None:
+        """Take back the receipts of splits that are gone. Raises OvertakenError."""
+        if self._view.retired:
+            check_alone(self._load, self._view.live)
+            for split in self._view.retired:
+                self._view.withdraw(split)
+
+    def _finish(self) -> bool:
         """Build graphs and put settings back, where this or an earlier load has left that to do."""
         load, meta = self._load, self._load.index.meta
-        changed = self._delivery.begun or self._deleted or found.surplus
-        if not (changed or meta.profile or not meta.merged):
+        own = self._delivery.begun or self._deleted
+        if not (own or meta.profile or not meta.merged):
             return True
-        return finish(
+        try:
+            if not own:
+                # What is to be finished is of another, who may still be at work.
+                check_alone(load, self._view.live)
+        except OvertakenError as error:
+            self._problems.append(str(error))
+            return False
+        if self._is_overtaken():
+            self._problems.append(_LEFT_TO_LATER)
+            return False
+        finished = finish(
             load.client,
             load.index,
             progress=lambda step: self._progress.event("index", step=step),
             stopping=self._stopping,
         )
+        self._problems += [] if finished else [UNFINISHED]
+        return finished
+
+    def _is_overtaken(self) -> bool:
+        """Whether the settings that the index has now may be those of another load."""
+        known = max(self._known, self._load.claimed or 0)
+        return self._disputed or last_generation(self._load) > known
 
 
-_UNFINISHED = (
-    "the index is loaded but not finished: `embed-job finalize SPEC`, or loading again, goes on"
+_LEFT_TO_LATER = (
+    "a later load of this index has begun, so it was left to that one to finish it: let that one "
+    "end, then load once more, to see that nothing is left"
 )

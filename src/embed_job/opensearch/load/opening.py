@@ -13,19 +13,24 @@ from embed_job.dataset import Dataset
 from embed_job.errors import OutputError, SpecError
 from embed_job.opensearch.client import connect
 from embed_job.opensearch.index.memory import check_memory
+from embed_job.opensearch.index.meta import describe_index
 from embed_job.opensearch.index.open import OpenIndex, open_index
+from embed_job.opensearch.index.profile import is_live as is_live_index
 from embed_job.opensearch.load.ledger import LoadLedger
 from embed_job.opensearch.load.presence import count_all, make_visible
+from embed_job.opensearch.patience import BRIEF, Patience
 from embed_job.opensearch.target import IndexTarget
 from embed_job.spec import JobSpec
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Who loads. run: what all hosts of one job share; another run has another generation."""
+    """Who loads. run: what all hosts of one job share; another run has another generation.
+    patience: with a cluster that is out of reach at first."""
 
     run: str
     host: str
+    patience: Patience = BRIEF
 
     @classmethod
     def alone(cls, host: str) -> Writer:
@@ -61,6 +66,11 @@ class IndexLoad:
         """What this run writes with, claimed before its first row is sent."""
         return self.ledger.claim_generation(run=self.writer.run, host=self.writer.host)
 
+    @property
+    def claimed(self) -> int | None:
+        """The generation; None: it was not claimed so far."""
+        return vars(self).get("generation")
+
 
 def open_load(
     spec: JobSpec,
@@ -90,11 +100,20 @@ def open_load(
         )
     target = IndexTarget(output, rows.descriptor)
     client = connecting(output)
-    index = open_index(client, target, create=create)
+    index = open_index(client, target, create=create, patience=writer.patience)
     ledger = LoadLedger(rows.store, rows.folder, index=target.name, load=index.load)
     load = IndexLoad(client, index, rows, ledger, writer)
     _refuse_foreign(load)
     return load
+
+
+def is_live(load: IndexLoad) -> bool:
+    """Whether searches use the index: an alias is on it, the spec's or another of its users'."""
+    target = load.index.target
+    found = describe_index(
+        load.client, target.name, where=load.where, patience=load.writer.patience
+    )
+    return is_live_index(target, found or {})
 
 
 def memory_needed(load: IndexLoad, rows: int) -> str:

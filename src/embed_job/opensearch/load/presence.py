@@ -13,6 +13,8 @@ from embed_job.opensearch.serverless.visibility import await_visible
 from embed_job.opensearch.target import SPLIT, SPLIT_CHARS, IndexTarget
 
 _PAGE_SPLITS = 5000
+_REFRESH_TIMEOUT_S = 600
+"""The first refresh after a load without any writes out all that is in memory."""
 
 
 def split_field(split: str) -> str:
@@ -33,7 +35,10 @@ def make_visible(
     """
     if target.is_serverless:
         return await_visible(client, target.name, patience=patience, stopping=stopping)
-    patience.call(lambda: client.indices.refresh(index=target.name), where=target.name)
+    params = {"request_timeout": _REFRESH_TIMEOUT_S}
+    patience.call(
+        lambda: client.indices.refresh(index=target.name, params=params), where=target.name
+    )
     return True
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -27,6 +28,8 @@ from embed_job.opensearch.load.opening import IndexLoad
 from embed_job.opensearch.serverless.tier import Serverless
 from embed_job.progress import Progress
 from embed_job.report.model import DeliveryFacts
+
+_RECEIPTS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +84,17 @@ class SplitDelivery:
         return self._ended + now + self._settled
 
     def run(self, manifests: Sequence[SplitManifest]) -> Iterator[Loaded]:
-        """Deliver splits, several at a time; each with its receipt, once that is durable.
+        """Deliver splits, several at a time; each with its receipt, once that is durable. One that
+        has a receipt by the time that its turn comes is not sent: another host was first.
 
         Ends early where stopping() says so: what has no receipt is delivered again another time,
         which changes nothing. Raises OutputError.
         """
         if not manifests:
             return
-        by_split = {manifest.split: manifest for manifest in manifests}
-        rows = (
-            SplitRows(manifest.split, self.load.rows.split_rows(manifest)) for manifest in manifests
-        )
         began = time.monotonic()
         try:
-            for delivered in self._begin().run(rows):
-                manifest = by_split[delivered.split]
-                receipt = settle(self.load, manifest, delivered)
-                self._settled += DeliveryFacts(splits=1, rows=receipt.counts.read)
-                yield Loaded(manifest, receipt)
+            yield from self._receipted(manifests)
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -106,6 +102,42 @@ class SplitDelivery:
             self._settled = self._settled.model_copy(
                 update={"seconds": self._settled.seconds + time.monotonic() - began}
             )
+
+    def _receipted(self, manifests: Sequence[SplitManifest]) -> Iterator[Loaded]:
+        """Deliver, and leave receipts by a few threads: on S3 one takes as long as a small bulk."""
+        by_split = {manifest.split: manifest for manifest in manifests}
+        others: deque[Loaded] = deque()
+        waiting: deque[Future[Loaded]] = deque()
+        with ThreadPoolExecutor(_RECEIPTS_AT_ONCE) as pool:
+            for delivered in self._begin().run(self._rows(manifests, others)):
+                manifest = by_split[delivered.split]
+                waiting.append(pool.submit(self._settle, manifest, delivered))
+                while waiting and (waiting[0].done() or len(waiting) >= _RECEIPTS_AT_ONCE):
+                    yield self._counted(waiting.popleft())
+            while waiting:
+                yield self._counted(waiting.popleft())
+        yield from others
+
+    def _rows(
+        self, manifests: Sequence[SplitManifest], others: deque[Loaded]
+    ) -> Iterator[SplitRows]:
+        """The rows of each; others gets those that another host has delivered meanwhile."""
+        for manifest in manifests:
+            if self._stopping():
+                return
+            receipt = self.load.ledger.receipt(manifest.split)
+            if receipt and receipt.stands_for(manifest):
+                others.append(Loaded(manifest, receipt))
+            else:
+                yield SplitRows(manifest.split, self.load.rows.split_rows(manifest))
+
+    def _settle(self, manifest: SplitManifest, delivered: Delivered) -> Loaded:
+        return Loaded(manifest, settle(self.load, manifest, delivered))
+
+    def _counted(self, settled: Future[Loaded]) -> Loaded:
+        loaded = settled.result()
+        self._settled += DeliveryFacts(splits=1, rows=loaded.receipt.counts.read)
+        return loaded
 
     def _begin(self) -> Delivery:
         if self._delivery is None:
@@ -134,6 +166,7 @@ def _sent(stats: DeliveryStats) -> DeliveryFacts:
         retries=stats.retries,
         throttled=stats.throttled,
         bytes=stats.bytes,
+        last_reason=stats.last_reason,
     )
 
 

@@ -13,33 +13,30 @@ from embed_job.opensearch.load.reconcile import Difference
 class Stale:
     """What is to go. splits: of documents whose split is not live any more, as in their field;
     surplus: live splits that hold documents of an earlier attempt as well; documents: how many of
-    both, as far as no row of the output stands in for them; total: of the index."""
+    both; total: of the index."""
 
     splits: tuple[str, ...]
     surplus: tuple[Difference, ...]
     documents: int
     total: int
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self.splits or self.surplus)
+
 
 def find_stale(
-    counts: Mapping[str, int],
-    live: Sequence[str],
-    surplus: Sequence[Difference],
-    *,
-    copied_rows: int = 0,
+    counts: Mapping[str, int], live: Sequence[str], surplus: Sequence[Difference]
 ) -> Stale:
-    """What no live split accounts for. counts: documents by the field `split`. Pure.
-
-    copied_rows: those sent just now that did not take their old document's place, which on
-    Serverless is there still.
-    """
+    """What no live split accounts for. counts: documents by the field `split`; on Serverless taken
+    once second copies are gone. Pure."""
     fields = set(map(split_field, live))
     gone = {split: count for split, count in counts.items() if split not in fields}
     excess = sum(one.found - one.receipt.counts.written for one in surplus)
     return Stale(
         splits=tuple(sorted(gone)),
         surplus=tuple(surplus),
-        documents=max(0, sum(gone.values()) + excess - copied_rows),
+        documents=sum(gone.values()) + excess,
         total=sum(counts.values()),
     )
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from embed_job.commit.commits import read_record
 from embed_job.manifest import Counts
 from embed_job.opensearch.check import RECALL
 from embed_job.opensearch.check.record import last_verified
-from embed_job.opensearch.load.ledger import Receipt
+from embed_job.opensearch.index.memory import graph_bytes
+from embed_job.opensearch.load.ledger import Generation, Receipt
 from embed_job.opensearch.load.opening import IndexLoad
 from embed_job.opensearch.load.splits import SplitDelivery
+from embed_job.opensearch.load.view import Found
 from embed_job.report.model import IndexReport
+
+UNFINISHED = (
+    "the index is loaded but not finished: `embed-job finalize SPEC`, or loading again, goes on"
+)
 
 
 def index_report(
@@ -32,7 +39,7 @@ def index_report(
         index=load.name,
         alias=output.alias,
         created=load.index.created,
-        generation=load.generation if delivery.begun else None,
+        generation=load.generation if delivery.begun or deleted else None,
         rows=rows,
         refused_by_reason=refused_by_reason(receipts),
         dead_letters=load.ledger.key("dead-letters") if rows.rejected else None,
@@ -42,16 +49,32 @@ def index_report(
         deleted=deleted,
         delivery=delivery.facts,
         memory=memory,
+        memory_bytes=graph_bytes(load.index.target, rows.read) if len(receipts) == splits else None,
         finished=finished,
-        recall=None if delivery.begun or deleted else _last_recall(load),
+        recall=None if delivery.begun or deleted else _last_recall(load, receipts, splits=splits),
     )
 
 
-def _last_recall(load: IndexLoad) -> float | None:
-    """What `verify` has measured on the index as it is."""
+def _last_recall(load: IndexLoad, receipts: Mapping[str, Receipt], *, splits: int) -> float | None:
+    """What `verify` has measured on the index as it is; None where it is another by now."""
     verified = last_verified(load.rows.store, load.ledger)
-    checks = verified.checks if verified is not None else ()
-    return next((check.figure for check in checks if check.name == RECALL), None)
+    if verified is None or len(receipts) < splits:
+        return None
+    rows = sum(receipt.counts.read for receipt in receipts.values())
+    sent_at = max((receipt.finished_at for receipt in receipts.values()), default=0.0)
+    if verified.rows != rows or verified.finished_at < max(sent_at, _last_claimed_at(load)):
+        return None
+    return next((check.figure for check in verified.checks if check.name == RECALL), None)
+
+
+def _last_claimed_at(load: IndexLoad) -> float:
+    """When a run began that has sent or deleted anything, in Unix seconds; 0: none has."""
+    numbers = load.ledger.generations()
+    if not numbers:
+        return 0.0
+    key = load.ledger.key("generations", f"{numbers[-1]:012}.json")
+    last = read_record(load.rows.store, key, Generation)
+    return 0.0 if last is None else last.at
 
 
 def refused_by_reason(receipts: Mapping[str, Receipt]) -> dict[str, int]:
@@ -60,6 +83,22 @@ def refused_by_reason(receipts: Mapping[str, Receipt]) -> dict[str, int]:
     for receipt in receipts.values():
         sums.update(receipt.refused_by_reason)
     return dict(sums.most_common())
+
+
+def what_is_missing(load: IndexLoad, found: Found, *, splits: int, complete: bool) -> Iterator[str]:
+    """Why an index is not whole yet. splits: how many are live; complete: these are all."""
+    if found.pending:
+        yield (
+            f"{len(found.pending)} of {splits} splits are not in the index {load.name} yet; their "
+            f"embeddings are safe in {load.rows.folder}, and `embed-job load SPEC` goes on"
+        )
+    elif not complete:
+        yield (
+            f"the index {load.name} holds what is committed so far, and is finished once the "
+            "output is complete: run the job to its end, then load again"
+        )
+    elif not found.counted:
+        yield UNFINISHED
 
 
 def too_many_rejected(load: IndexLoad, receipts: Mapping[str, Receipt]) -> Iterator[str]:

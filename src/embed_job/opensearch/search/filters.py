@@ -55,6 +55,7 @@ def _clause(text: str, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
             "--filter", f"{text[:60]!r} is no filter", "Write language=en or year>=2020."
         )
     field, operator = found["field"].strip(), found["operator"]
+    _refuse_slips(text, field, operator, found["value"].strip())
     kind = _kind(field, fields)
     if kind == "boolean" and operator in _RANGES:
         raise UserError("--filter", f"'{field}' is true or false", f"Write {field}=true.")
@@ -63,6 +64,16 @@ def _clause(text: str, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
         return {"range": {field: {_RANGES[operator]: value}}}
     term = {"term": {field: {"value": value}}}
     return {"bool": {"must_not": [term]}} if operator == "!=" else term
+
+
+def _refuse_slips(text: str, field: str, operator: str, value: str) -> None:
+    """Raise UserError for what a field can hold but nobody means: it would find nothing."""
+    if not value:
+        hint = f"Write what '{field}' must hold, as in {field}{operator}VALUE."
+        raise UserError("--filter", f"'{text[:60]}' names no value", hint)
+    if value.startswith("="):
+        hint = f"Write {field}{operator}{value[1:60].lstrip('=').strip()}."
+        raise UserError("--filter", f"'{text[:60]}' is no filter", hint)
 
 
 def _kind(field: str, fields: Mapping[str, Mapping[str, Any]]) -> str:

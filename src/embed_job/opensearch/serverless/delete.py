@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -18,15 +18,22 @@ _FIRST_WAIT_S = 0.5
 
 
 def delete_documents(
-    client: OpenSearch, index: str, documents: Iterable[str], *, patience: Patience
+    client: OpenSearch,
+    index: str,
+    documents: Iterable[str],
+    *,
+    check: Callable[[], None] = lambda: None,
+    patience: Patience,
 ) -> int:
     """Delete documents by ``_id``; how many there were, those that had gone before included.
 
+    check: called before each batch, and raises where it must not go.
     Each is acknowledged as deleted or as not there, else asked for again: a deletion may be
     repeated without harm. Searches see it some time later. Raises OutputError.
     """
     done = 0
     for batch in _batches(documents):
+        check()
         pending = batch
         for attempt in range(_ATTEMPTS):
             pending = _send(client, index, pending, patience)

@@ -15,7 +15,7 @@ from opensearchpy import OpenSearch
 
 from embed_job.errors import OutputError
 from embed_job.opensearch.patience import PATIENT, Patience
-from embed_job.opensearch.serverless.copies import Copy, surplus
+from embed_job.opensearch.serverless.copies import GENERATION, Copy, surplus
 from embed_job.opensearch.serverless.delete import delete_documents
 from embed_job.opensearch.serverless.scan import PAGE_ROWS, pages
 from embed_job.opensearch.serverless.visibility import await_visible
@@ -60,23 +60,28 @@ def delete_splits(
     index: str,
     splits: Collection[str],
     *,
+    newest: int,
+    check: Callable[[], None] = lambda: None,
     stopping: Callable[[], bool] = lambda: False,
     patience: Patience = PATIENT,
 ) -> Swept:
-    """Delete every document of these splits, given as in the field `split`; waits as above.
+    """Delete the documents of these splits, given as in the field `split`; waits as above.
 
-    Comes before :func:`sweep_duplicates`, which would else have to choose between a row in its
-    old split and in its new one. Whether so many may go is for the caller to ask first.
+    newest: the last generation whose documents may go. check: called before each deletion, and
+    raises where it must not go. Comes after :func:`sweep_duplicates`, so that what goes here is
+    what no other document stands in for. Whether so many may go is for the caller to ask first.
     """
     listed = sorted(splits)
+    past = {"range": {GENERATION: {"lte": newest}}}
 
     def pick() -> Iterator[str]:
         for start in range(0, len(listed), _QUERY_SPLITS):
-            query = {"terms": {SPLIT: listed[start : start + _QUERY_SPLITS]}}
+            some = {"terms": {SPLIT: listed[start : start + _QUERY_SPLITS]}}
+            query = {"bool": {"filter": [some, past]}}
             for page in pages(client, index, query, patience=patience):
                 yield from _documents(page)
 
-    return _until_clean(client, index, pick, stopping=stopping, patience=patience)
+    return _until_clean(client, index, pick, check=check, stopping=stopping, patience=patience)
 
 
 def _documents(copies: Iterable[Copy]) -> Iterator[str]:
@@ -88,6 +93,7 @@ def _until_clean(
     index: str,
     pick: Callable[[], Iterator[str]],
     *,
+    check: Callable[[], None] = lambda: None,
     stopping: Callable[[], bool],
     patience: Patience,
 ) -> Swept:
@@ -96,7 +102,7 @@ def _until_clean(
     for _ in range(_MAX_PASSES):
         if not await_visible(client, index, patience=patience, stopping=stopping):
             return Swept(deleted, clean=False)
-        found = delete_documents(client, index, pick(), patience=patience)
+        found = delete_documents(client, index, pick(), check=check, patience=patience)
         if not found:
             return Swept(deleted, clean=True)
         deleted += found
