@@ -106,7 +106,7 @@ def differences(target: IndexTarget, found: Mapping[str, Any]) -> list[str]:
     and settings. Further fields and settings of others are no difference.
     """
     mappings = found.get("mappings", {})
-    fields = dict(_flat(mappings.get("properties") or {}))
+    fields = dict(fields_by_name(mappings.get("properties") or {}))
     told = [*_meta_differences(target, found)]
     if str(found.get("settings", {}).get("index.knn", "true")).lower() != "true":
         told.append("index.knn is off")
@@ -179,13 +179,15 @@ def _field_differences(
         yield f"field '{name}' is {found.get('type')}, not {wanted['type']}"
 
 
-def _flat(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def fields_by_name(
+    properties: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Fields by their full names: a dot in a column's name makes an object in the mapping."""
     for name, field in properties.items():
         if "type" in field or "properties" not in field:
             yield prefix + name, field
         if "properties" in field:
-            yield from _flat(field["properties"], f"{prefix}{name}.")
+            yield from fields_by_name(field["properties"], f"{prefix}{name}.")
 
 
 def _shown(value: object) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from opensearchpy import OpenSearch
 
 from embed_job.errors import OutputError
+from embed_job.opensearch.index.mapping import fields_by_name
 from embed_job.opensearch.index.meta import IndexMeta, meta_of
 from embed_job.opensearch.search.question import Space
 from embed_job.opensearch.target import VECTOR
@@ -62,7 +63,7 @@ def find_index(client: OpenSearch, output: OpenSearchOutput, name: Callable[[], 
             f"{output.url}/{asked}", what, "Load it first: embed-job load SPEC; then promote it."
         )
     [(index, found)] = answer.items()
-    meta, fields = meta_of(found), dict(_flat(found["mappings"].get("properties", {})))
+    meta, fields = meta_of(found), _typed_fields(found)
     if meta is None or VECTOR not in fields:
         raise OutputError(
             f"{output.url}/{index}", "is not an index of embed-job", "Check alias and index."
@@ -77,9 +78,6 @@ def _named(client: OpenSearch, name: str) -> Mapping[str, Any]:
     return found
 
 
-def _flat(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Fields by their full names: a dot in a column's name makes an object in the mapping."""
-    for name, field in properties.items():
-        if "type" in field:
-            yield prefix + name, field
-        yield from _flat(field.get("properties", {}), f"{prefix}{name}.")
+def _typed_fields(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    fields = fields_by_name(found["mappings"].get("properties", {}))
+    return {name: field for name, field in fields if "type" in field}
