@@ -11,7 +11,7 @@ import pydantic
 
 from embed_job.errors import OutputError
 from embed_job.manifest import DatasetDescriptor, JobManifest, Record, SplitManifest
-from embed_job.storage import Store, StoredFile, join
+from embed_job.storage import Store, join, list_files
 from embed_job.storage.local import LocalStore
 
 PRIVATE = "_embed_job"
@@ -137,7 +137,7 @@ class Commits:
         awaited = {name: size for manifest in counted for name, size in _sizes(manifest)}
         other: dict[str, int] = {}
         start = len(self.folder) + 1
-        for file in _files(self._store, self.folder):
+        for file in list_files(self._store, self.folder):
             name = file.key[start:]
             if name in awaited and awaited[name] not in (None, file.size):
                 other[name] = file.size
@@ -184,14 +184,7 @@ class Commits:
 
 
 def _keys(store: Store, folder: str) -> Iterator[str]:
-    return (file.key for file in _files(store, folder))
-
-
-def _files(store: Store, folder: str) -> Iterator[StoredFile]:
-    try:
-        yield from store.list(folder)
-    except FileNotFoundError:
-        return
+    return (file.key for file in list_files(store, folder))
 
 
 def read_record(store: Store, key: str, kind: type[R]) -> R | None:

@@ -18,6 +18,7 @@ from embed_job.commit.commits import Commits
 from embed_job.fleet import Host
 from embed_job.fleet.board import Board, Claim
 from embed_job.fleet.records import JobFolder
+from embed_job.storage import list_files
 from embed_job.workers.case import SplitCase
 
 _LEAVE_WITHIN_S = 5.0
@@ -60,13 +61,10 @@ class Claims:
     def all(self) -> dict[str, int]:
         """Every claimed split, with the generation of its last claim."""
         found: dict[str, int] = {}
-        try:
-            for file in self._room.store.list(self._room.key("claims")):
-                split, _, generation = file.key.rpartition("/")[2].rpartition(".")
-                if generation.isdigit():
-                    found[split] = max(int(generation), found.get(split, 0))
-        except FileNotFoundError:
-            pass
+        for file in list_files(self._room.store, self._room.key("claims")):
+            split, _, generation = file.key.rpartition("/")[2].rpartition(".")
+            if generation.isdigit():
+                found[split] = max(int(generation), found.get(split, 0))
         return found
 
 

@@ -30,7 +30,7 @@ from embed_job.report.html import render_html
 from embed_job.report.model import Report
 from embed_job.report.write import render_json
 from embed_job.source.listing import ListedFile
-from embed_job.storage import Store, resolve
+from embed_job.storage import Store, list_files, resolve
 
 if TYPE_CHECKING:
     from embed_job.opensearch.load.load import LoadResult
@@ -214,12 +214,9 @@ def _overtaken(
 def _orders(commits: Commits, target: Store) -> Iterator[tuple[str, str]]:
     """Every job with an order in the output, and the order's key."""
     folder = f"{commits.key('jobs')}/"
-    try:
-        for file in target.list(folder.rstrip("/")):
-            if found := _ORDER.fullmatch(file.key.removeprefix(folder)):
-                yield found[1], file.key
-    except FileNotFoundError:
-        return
+    for file in list_files(target, folder.rstrip("/")):
+        if found := _ORDER.fullmatch(file.key.removeprefix(folder)):
+            yield found[1], file.key
 
 
 def in_order(manifests: Sequence[SplitManifest]) -> list[SplitManifest]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from embed_job.commit.commits import Commits, encode_record, read_record
 from embed_job.manifest import FORMAT_VERSION, Record, SplitCounts
 from embed_job.report.model import DeliveryFacts, Machine
-from embed_job.storage import Store
+from embed_job.storage import Store, list_files
 
 
 class HostRecord(Record):
@@ -79,12 +79,8 @@ class JobFolder:
         return sorted((record for record in found if record), key=lambda record: record.rank)
 
     def _host_keys(self) -> Iterator[str]:
-        try:
-            for file in self.store.list(self.key("hosts")):
-                if file.key.endswith(".json"):
-                    yield file.key
-        except FileNotFoundError:
-            return
+        files = list_files(self.store, self.key("hosts"))
+        return (file.key for file in files if file.key.endswith(".json"))
 
     def agree(self, plan: PlanRecord) -> PlanRecord:
         """The plan in force: this one, or that of the host that was first."""

@@ -90,6 +90,14 @@ def join(folder: str, *names: str) -> str:
     return "/".join([folder.rstrip("/"), *names])
 
 
+def list_files(store: Store, folder: str) -> Iterator[StoredFile]:
+    """Every file below a folder, as of Store.list; none where the folder is not there."""
+    try:
+        yield from store.list(folder)
+    except FileNotFoundError:
+        return
+
+
 def store_for(uri: str, *, temporary: Path | None = None) -> Store:
     """The store that a path or URI belongs to.
 

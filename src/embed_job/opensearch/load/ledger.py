@@ -18,7 +18,7 @@ from embed_job.commit.commits import Commits, encode_record, read_record
 from embed_job.errors import OutputError
 from embed_job.manifest import FORMAT_VERSION, Counts, Record, SplitManifest
 from embed_job.opensearch.load.letters import IndexLetter, decode_letters, encode_letters
-from embed_job.storage import Store
+from embed_job.storage import Store, list_files
 
 _PARALLEL_READS = 16
 _RECENT_GENERATIONS = 64
@@ -179,12 +179,8 @@ class LoadLedger:
         return self.key("receipts", f"{split}.json")
 
     def _keys(self, folder: str) -> Iterator[str]:
-        try:
-            for file in self._store.list(self.key(folder)):
-                if file.key.endswith(".json"):
-                    yield file.key
-        except FileNotFoundError:
-            return
+        files = list_files(self._store, self.key(folder))
+        return (file.key for file in files if file.key.endswith(".json"))
 
 
 def _is_json(data: bytes) -> bool:

@@ -15,9 +15,11 @@ from embed_job.manifest import SplitManifest
 from embed_job.opensearch.load.load import LoadResult, complete_load, failed
 from embed_job.opensearch.load.loading import of_store
 from embed_job.opensearch.load.opening import IndexLoad
+from embed_job.opensearch.load.rivals import last_generation
 from embed_job.opensearch.load.splits import SplitDelivery, tell
 from embed_job.progress import Progress
 from embed_job.report.model import DeliveryFacts
+from embed_job.storage import list_files
 
 _POLL_S = 0.2
 _LEAVE_WITHIN_S = 1.0
@@ -143,10 +145,7 @@ class Loader:
     def receipts(self) -> int:
         """How many splits the hosts of all jobs have left a receipt of."""
         load = self._delivery.load
-        try:
-            return sum(1 for _ in load.rows.store.list(load.ledger.key("receipts")))
-        except FileNotFoundError:
-            return 0
+        return sum(1 for _ in list_files(load.rows.store, load.ledger.key("receipts")))
 
     def _told(self, error: BaseException) -> UserError:
         """An error as a message; one of ours is kept as `bug`."""
@@ -212,7 +211,7 @@ class Loader:
         """Whether a later run writes to the index: its settings are that one's now."""
         load = self._delivery.load
         own = load.claimed
-        return own is not None and max(load.ledger.generations(), default=0) > own
+        return own is not None and last_generation(load) > own
 
     def _without_receipt(self, batch: Sequence[SplitManifest]) -> Sequence[SplitManifest]:
         """What is to be delivered of the splits that were there before: most have a receipt, and
