@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embed_job.admit import Exclusion, reject
+from embed_job.arrays import save_array
 from embed_job.commit.commits import PRIVATE
 from embed_job.commit.dead_letters import DeadLetters
 from embed_job.ids import SeenIds, hash_ids, without
@@ -204,7 +205,7 @@ class Attempt:
         if not len(hashes):
             return None
         path = self._tools.spool / f"{self.stem}.npy"
-        np.save(path, hashes, allow_pickle=False)
+        save_array(path, hashes)
         self._tools.target.upload(path, join(self._tools.commits.folder, name))
         return name
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from embed_job.arrays import save_array
 from embed_job.bundle.files import read_json
 from embed_job.errors import BundleError
 
@@ -43,7 +44,7 @@ def save_golden(folder: Path, precision: str, golden: Golden) -> None:
     """Write the texts and one precision's vectors."""
     content = json.dumps(golden.texts, ensure_ascii=True, indent=0)
     (folder / TEXTS_FILE).write_text(content, encoding="utf-8")
-    np.save(folder / vectors_file(precision), golden.vectors, allow_pickle=False)
+    save_array(folder / vectors_file(precision), golden.vectors)
 
 
 def load_golden(folder: Path, precision: str) -> Golden:

@@ -87,7 +87,7 @@ def _partition(scratch: Path, ranges: int, arrays: Iterable[Hashes]) -> None:
         for number, part in enumerate(np.split(array, np.searchsorted(array, bounds))):
             if len(part):
                 with (scratch / f"{number:08}").open("ab") as stream:
-                    part.tofile(stream)
+                    stream.write(part.data)  # tofile drops the errno of a full disk
 
 
 def _repeated(hashes: Hashes) -> Hashes:
