@@ -35,6 +35,17 @@ def test_the_host_with_most_unclaimed_bytes_is_relieved() -> None:
     assert claim.split in others[1].share
 
 
+def test_what_is_left_of_the_own_share_is_told_in_bytes() -> None:
+    board = Board({"a": 7, "b": 6, "c": 5, "d": 4}, rank=0, hosts=2)
+    assert board.own_bytes == 11
+    board.taken("b", 1, 0.0)  # another's share
+    assert board.own_bytes == 11
+    board.won(Claim("a", 1))
+    assert board.own_bytes == 4
+    board.taken("d", 1, 0.0)  # relieved
+    assert board.own_bytes == 0
+
+
 def test_a_claim_of_another_is_taken_over_when_it_is_old() -> None:
     board = Board({"a": 1, "b": 1}, rank=0, hosts=2)
     board.taken("b", 1, 100.0)

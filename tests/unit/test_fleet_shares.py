@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embed_job.fleet.shares import lpt_shares
@@ -36,6 +36,41 @@ def test_it_is_the_largest_to_the_emptiest(sizes: list[int], hosts: int) -> None
         wanted[item] = host
         loads[host] += max(1, sizes[item])
     assert lpt_shares(sizes, hosts).tolist() == wanted
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=80), st.integers(2, 100))
+def test_the_largest_share_is_the_mean_and_one_split_at_most(sizes: list[int], hosts: int) -> None:
+    loads = np.bincount(lpt_shares(sizes, hosts), weights=sizes, minlength=hosts)
+    assert loads.max() <= sum(sizes) / hosts + (1 - 1 / hosts) * max(sizes) * (1 + 1e-9)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32), st.floats(0.1, 3), st.integers(2, 100))
+def test_shares_are_even_where_no_split_is_large(seed: int, sigma: float, hosts: int) -> None:
+    """Within 1.05 of the mean, wherever the largest split is at most a twentieth of it."""
+    drawn = np.random.default_rng(seed).lognormal(0, sigma, 25 * hosts)
+    total = 1 << 40
+    limit = total // hosts // 20
+    sizes = np.clip(drawn / drawn.sum() * total, 1, limit * 0.9).astype(np.int64)
+    left, whole = divmod(total - int(sizes.sum()), limit)
+    cut = [*sizes.tolist(), *[limit] * left, whole or 1]
+    loads = np.bincount(lpt_shares(cut, hosts), weights=cut, minlength=hosts)
+    assert loads.max() <= 1.05 * loads.mean()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "hosts", "largest"),
+    [
+        ([1] * 20, 20, 1.0),
+        ([1] * 21, 20, 2 / 1.05),  # a handful of splits each: one more is much more
+        ([1] * 401, 20, 21 / 20.05),
+        ([10, *[1] * 30], 4, 1.0),  # the largest is the mean
+        ([20, *[1] * 20], 4, 2.0),  # the largest is more, and nobody can share it
+    ],
+)
+def test_where_shares_cannot_be_even(sizes: list[int], hosts: int, largest: float) -> None:
+    loads = np.bincount(lpt_shares(sizes, hosts), weights=sizes, minlength=hosts)
+    assert loads.max() / loads.mean() == pytest.approx(largest)
 
 
 def test_nothing_to_share() -> None:

@@ -66,6 +66,11 @@ class Board:
         return [split for split, owner in self._owner.items() if owner == self._rank]
 
     @property
+    def own_bytes(self) -> int:
+        """Bytes of this host's own share that nobody has claimed."""
+        return self._open_bytes[self._rank]
+
+    @property
     def done(self) -> bool:
         """Whether every split is committed, or given up by this host."""
         return len(self._settled) == len(self._sizes)

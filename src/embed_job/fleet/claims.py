@@ -101,7 +101,8 @@ class ClaimedSplits:
         self._clock = clock
         self._ready: deque[str] = deque()
         self._begun: dict[int, float] = {}
-        self._looked_until = float("-inf")
+        self._looked_at = self._looked_until = float("-inf")
+        self._look_below = board.own_bytes // 2
         self._error: Exception | None = None
         self._left = False
         self._changed = threading.Condition()
@@ -177,6 +178,11 @@ class ClaimedSplits:
     def _claim_one(self) -> bool:
         """Claim the next split; False where there is none at the moment."""
         while not self._is_over():
+            if self._board.own_bytes < self._look_below:
+                # Claims are old from when they were seen: those of a host that has died are old
+                # already when all else is done. A few listings are what that costs.
+                self._look_below = self._board.own_bytes // 2
+                self._look()
             claim = self._next(self._board.own)
             if claim is None:
                 self._look()
@@ -197,18 +203,21 @@ class ClaimedSplits:
             return choose()
 
     def _stale(self) -> Claim | None:
+        """Old when others were last looked at: since then a claim may have come to its commit."""
         pace = self._pace
-        return self._board.stale(self._clock(), stale_s=pace.stale_s, factor=pace.factor)
+        return self._board.stale(self._looked_at, stale_s=pace.stale_s, factor=pace.factor)
 
     def _look(self) -> None:
         """See what others have claimed and committed, unless that was seen a moment ago."""
         began = self._clock()
         if began < self._looked_until:
             return
-        committed, claimed = self._commits.committed_names(), self._claims.all()
+        # Claims first: of what is claimed then, no later commit is missed.
+        claimed, committed = self._claims.all(), self._commits.committed_names()
         now = self._clock()
         with self._changed:
             self._board.committed(committed)
             for split, generation in claimed.items():
                 self._board.taken(split, generation, now)
+        self._looked_at = now
         self._looked_until = now + _BUSY_FRACTION * (now - began)
