@@ -26,10 +26,21 @@ RUN if [ -s /requirements/ca.crt ]; then export PIP_CERT=/requirements/ca.crt; f
     && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash \
       -s /install "$(cat /site)"
 
+# The native engine's kernels. The compiler weighs 400 MB and stays in this stage.
+FROM installer AS kernels
+COPY requirements/compile.txt /requirements/
+RUN if [ -s /requirements/ca.crt ]; then export PIP_CERT=/requirements/ca.crt; fi; \
+    /venv/bin/python -m pip install --disable-pip-version-check --no-cache-dir --quiet \
+      --require-hashes --only-binary=:all: --no-compile -r /requirements/compile.txt
+COPY src/embed_job/engine/native/compile.py /native/
+COPY src/embed_job/engine/native/kernels /native/kernels
+RUN /venv/bin/python -B /native/compile.py
+
 # Our own code, compiled too. A stage of its own: it changes often and weighs little.
 FROM installer AS code
 COPY container /code/container
 COPY src/embed_job /code/embed_job
+COPY --from=kernels /native/libraries /code/embed_job/engine/native/libraries
 RUN mkdir -p "$(cat /site)" && cp -r /code/. "$(cat /site)/" \
     && python3 -m compileall -q --invalidation-mode unchecked-hash -s /install "$(cat /site)" \
     && chmod -R a+rX /install
@@ -86,8 +97,8 @@ LABEL embed-job.fingerprint="${FINGERPRINT}" \
 COPY --from=cpu-check /checked/ /
 
 # The same code on a GPU machine, with torch and the CUDA libraries of its wheels (the driver is
-# the host's). The torch engine itself is still to come: until then `engine: auto` runs ONNX
-# Runtime on the CPU here as well. The bundle keeps its safetensors, which torch loads.
+# the host's). The bundle keeps its safetensors, which torch loads; where there is no GPU,
+# `engine: auto` runs the native engine here as well.
 FROM installer AS gpu-libraries
 RUN if [ -s /requirements/ca.crt ]; then export PIP_CERT=/requirements/ca.crt; fi; \
     /venv/bin/python -m pip install --disable-pip-version-check --no-cache-dir --quiet \
@@ -99,7 +110,13 @@ ARG BUNDLE=models/default
 COPY ${BUNDLE} /models/default
 RUN chmod -R a+rX /models
 
+# Triton, which torch.compile goes through, compiles its launchers where they run: without a C
+# compiler the torch engine would go on without torch.compile.
 FROM runtime AS gpu-files
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+ENV TRITON_CACHE_DIR=/tmp/triton \
+    TORCHINDUCTOR_CACHE_DIR=/tmp/inductor
 COPY --from=gpu-libraries /install/ /
 COPY --from=gpu-model /models/ /models/
 COPY --from=code /install/ /

@@ -15,15 +15,15 @@ DOCUMENTS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help dry-run submit-job bundle image push test test-opensearch opensearch-server lint bench \
-  lock schema clean
+  bench-gpu bench-peers lock schema clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
-dry-run: $(VENV)/cpu.stamp models/default/bundle.json ## Embed a sample here; SPEC=my.yaml for your own, SAMPLE=2000 or 1%
+dry-run: $(VENV)/cpu.stamp models/default/config.json ## Embed a sample here; SPEC=my.yaml for your own, SAMPLE=2000 or 1%
 	@$(BIN)/embed-job run $(SPEC) --sample $(SAMPLE)
 
-submit-job: $(VENV)/$(if $(filter local,$(ON)),local,launcher).stamp $(if $(filter local,$(ON)),models/default/bundle.json) ## Submit SPEC to SageMaker; ON=local: no AWS, on this machine (DOCUMENTS=my-data/ for your own files)
+submit-job: $(VENV)/$(if $(filter local,$(ON)),local,launcher).stamp $(if $(filter local,$(ON)),models/default/config.json) ## Submit SPEC to SageMaker; ON=local: no AWS, on this machine (DOCUMENTS=my-data/ for your own files)
 	@$(if $(SPEC),,$(error Name a spec: make submit-job SPEC=jobs/example.yaml ON=local))true
 ifeq ($(ON),local)
 	@$(if $(findstring --runner process,$(ARGS)),true,$(image_for_local))
@@ -40,7 +40,7 @@ image_for_local = ! docker version >/dev/null 2>&1 || { mkdir -p $(dir $(IMAGE_L
   $(MAKE) --no-print-directory image ARGS= >$(IMAGE_LOG) 2>&1; } || { tail -n 20 $(IMAGE_LOG) >&2; \
   echo "Without an image: make submit-job SPEC=$(SPEC) ON=local ARGS='--runner process'" >&2; exit 2; }
 
-test: $(VENV)/dev.stamp models/default/bundle.json ## Every test, with one closing summary
+test: $(VENV)/dev.stamp models/default/config.json ## Every test, with one closing summary
 	@$(BIN)/pytest $(ARGS)
 
 test-opensearch: $(VENV)/dev.stamp ## What OpenSearch is concerned with, against a real server
@@ -59,15 +59,23 @@ lint: $(VENV)/dev.stamp ## Style, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/dev.stamp models/default/bundle.json ## The comparisons of README; SIZE=ci for a short run
-	$(BIN)/python -m benchmarks.run --size $(SIZE)
+bench: $(if $(filter ci,$(SIZE)),$(VENV)/dev.stamp,bench-peers) models/default/config.json ## The comparisons of README, whose tables it makes anew; SIZE=ci for a short run
+	$(BIN)/python -m benchmarks.run --size $(SIZE) $(ARGS)
 
-bundle: models/default/bundle.json ## The default model's bundle, in models/default
+bench-gpu: $(if $(filter ci,$(SIZE)),$(VENV)/dev.stamp,bench-peers) ## The same on GPUs; where there is none, SIZE=ci does it on the CPU
+	$(BIN)/python -m benchmarks.run --only gpu --size $(SIZE) --cores $(shell nproc) $(ARGS)
 
-models/default/bundle.json: | $(VENV)/cpu.stamp
+bench-peers: $(VENV)/dev.stamp ## The environments of the peers, each version-pinned (out/bench/peers)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m benchmarks.peers.environments
+
+bundle: models/default/config.json ## The default model's bundle, in models/default
+
+# A bundle of an older version lacks this file, and is made anew.
+models/default/config.json: | $(VENV)/cpu.stamp
 	@$(BIN)/embed-job bundle default --out models/default
 
-image: $(if $(filter models/default,$(BUNDLE)),models/default/bundle.json) ## The image: TARGET=cpu or gpu, TAG, BASE, BUNDLE=models/mine
+image: $(if $(filter models/default,$(BUNDLE)),models/default/config.json) ## The image: TARGET=cpu or gpu, TAG, BASE, BUNDLE=models/mine
 	@$(PYTHON) image/build.py --target $(TARGET) --tag $(TAG) --base $(BASE) --bundle $(BUNDLE) $(ARGS)
 
 push: $(VENV)/cpu.stamp ## Bring the image to ECR and print its URI by digest: TAG, REPOSITORY, REGION
@@ -93,7 +101,11 @@ $(VENV)/%.stamp: requirements/%.txt | $(VENV)/cpu.stamp
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; }
 	@touch $@
 
-$(VENV)/cpu.stamp: requirements/cpu.txt pyproject.toml
+NATIVE := src/embed_job/engine/native
+KERNELS := $(NATIVE)/compile.py $(wildcard $(NATIVE)/kernels/*)
+
+# Installing the package compiles its kernels.
+$(VENV)/cpu.stamp: requirements/cpu.txt pyproject.toml hatch_build.py $(KERNELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || \
@@ -109,10 +121,13 @@ lock: $(VENV)/dev.stamp ## Lock the dependencies anew
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev --extra launcher --extra local -o requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/build.in -c requirements/dev.txt -o requirements/cpu.txt
+	$(COMPILE) requirements/compile.in -c requirements/dev.txt -o requirements/compile.txt
 	$(COMPILE) --no-deps requirements/image.in -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) pyproject.toml --extra gpu -c requirements/dev.txt -o requirements/gpu.txt
 	$(COMPILE) pyproject.toml --extra launcher -c requirements/dev.txt -o requirements/launcher.txt
 	$(COMPILE) pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt
+	for peers in current infinity onnx; do \
+	  $(COMPILE) benchmarks/peers/locks/$$peers.in -o benchmarks/peers/locks/$$peers.txt; done
 
 clean: ## Remove what was made, but neither the model nor the jars
-	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NATIVE)/libraries out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

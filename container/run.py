@@ -150,13 +150,15 @@ def _work(folders: Folders, contract: Contract, log: Log, stop: StopSignals) -> 
 
 def _fitted(order: JobOrder, bundle: Path | None, log: Log) -> JobOrder:
     from container.fit import fitted, fitting_workers, graph_bytes, this_machine
+    from embed_job.machine import gpus
 
-    machine = this_machine()
+    machine = this_machine(order.spec.model)
     size = graph_bytes(order, bundle)
-    workers = fitting_workers(order.spec.execution, machine, graph_bytes=size)
+    workers = fitting_workers(order.spec, machine, graph_bytes=size)
     facts = {
         "workers": workers.count,
         "cores": machine.cores,
+        "gpus": len(machine.gpus),
         "memory_mib": machine.memory_bytes // 2**20,
         "graph_mib": size // 2**20,
     }
@@ -165,4 +167,9 @@ def _fitted(order: JobOrder, bundle: Path | None, log: Log) -> JobOrder:
         facts |= {"wanted": workers.wanted, "room_for": workers.room}
     level, event = ("warning", "little_memory") if short else ("info", "workers")
     log.line(level, event, **facts)  # type: ignore[arg-type]
+    if not machine.gpus and (there := gpus()):
+        model = order.spec.model
+        log.line(
+            "warning", "idle_gpus", gpus=len(there), engine=model.engine, precision=model.precision
+        )
     return fitted(order, workers=workers.count)

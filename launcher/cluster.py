@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from embed_job.cli.plural import plural
 from embed_job.errors import UserError
 from embed_job.spec import JobSpec
 from embed_job.spec.opensearch import OpenSearchOutput
@@ -87,7 +88,7 @@ def _vectors(client: OpenSearch) -> Check:
     if stats.get("circuit_breaker_triggered"):
         hint = "Its graphs no longer fit: larger nodes, fewer replicas, or storage: float16."
         return missing(name, "its memory is used up (circuit_breaker_triggered)", hint)
-    return ok(name, f"on {len(stats.get('nodes', {}))} nodes")
+    return ok(name, f"on {plural(len(stats.get('nodes', {})), 'node')}")
 
 
 def _index(client: OpenSearch, spec: JobSpec, output: OpenSearchOutput) -> Check:

@@ -17,6 +17,7 @@ from launcher.aws.clients import Clients
 from launcher.aws.errors import AWS_ERRORS, explain
 from launcher.checks import Check, missing, ok, unknown
 from launcher.cluster import index_checks
+from launcher.hardware import engine_checks
 
 __all__ = ["Check", "diagnose"]
 
@@ -41,6 +42,7 @@ def diagnose(
     local = "needed for --on local without an S3 of your own"
     yield _package("moto", "moto", local, extra="local", optional=True)
     yield _bundle(_bundle_of(spec, bundle))
+    yield from engine_checks()
     yield _docker()
     if spec is not None and not _needs_aws(spec):
         yield ok("AWS", "not needed: no compute, nothing on S3, no requests to be signed")

@@ -16,11 +16,14 @@ from embed_job.spec import JobSpec
 from embed_job.storage.retry import code_of
 from launcher.aws.clients import Clients
 from launcher.aws.errors import AWS_ERRORS, explain, is_denied
-from launcher.aws.images import ECR_IMAGE
+from launcher.aws.images import ECR_IMAGE, target_of
 from launcher.checks import Check, missing, ok, unknown
 from launcher.iam import Arns, arns_of, make_policies
 from launcher.iam.arns import ROLE
 from launcher.job.request import compute_of
+from launcher.planning.instances import instance
+from launcher.rules.engines import uses_gpu
+from launcher.rules.machines import choices
 
 _SIMULATED = (
     *("ReadInput", "ReadOutput", "ReadCommitted", "WriteOutput", "PullImage"),
@@ -148,16 +151,29 @@ def _image(spec: JobSpec, clients: Clients) -> Check:
     digest, tag = found["digest"], found["tag"]
     which = {"imageDigest": digest} if digest else {"imageTag": tag or "latest"}
     try:
-        clients.ecr.describe_images(
+        described = clients.ecr.describe_images(
             registryId=found["account"], repositoryName=found["repository"], imageIds=[which]
         )
     except AWS_ERRORS as error:
         if code_of(error) in {"ImageNotFoundException", "RepositoryNotFoundException"}:
             return missing("image", f"{uri} is not there", "`make push` brings it and prints it.")
         return _unknown("image", error, spec, clients)
+    tags = [tag for one in described["imageDetails"] for tag in one.get("imageTags", ())]
+    idle = _idle_gpu(spec, tags)
+    if idle:
+        hint = "`make image TARGET=gpu`, then `make push TAG=embed-job:gpu`, prints another."
+        return missing("image", f"{uri} is a CPU image, and {idle} has a GPU", hint)
     if digest:
         return ok("image", uri)
     return ok("image", f"{uri} (a tag: by digest, a job would always run the same image)")
+
+
+def _idle_gpu(spec: JobSpec, tags: list[str]) -> str:
+    """A type whose GPU the spec wants and the image, by its tags in ECR, does not know; or ""."""
+    if target_of(tags) != "cpu" or not uses_gpu(spec.model):
+        return ""
+    types = [choice.instance_type for choice in choices(compute_of(spec))]
+    return next((name for name in types if instance(name).gpu), "")
 
 
 def _input(spec: JobSpec, clients: Clients) -> Check:

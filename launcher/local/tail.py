@@ -17,6 +17,7 @@ COMMITS_EVERY_S = 2.0
 _TEMPLATES = {
     "workers": "workers: {workers}, cores: {cores}",
     "order": "{files} of the job's {files_of_job} files",
+    "engine": "engine {engine} on {device}",
     "started": "{splits} splits, {splits_committed_before} of them committed before",
     "split_committed": "{splits} of {of_splits} splits, {documents:,} documents",
     "progress": "{splits} of {of_splits} splits, {documents:,} documents, "

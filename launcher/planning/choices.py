@@ -10,10 +10,12 @@ from embed_job.report.model import Report
 from embed_job.spec import JobSpec
 from embed_job.spec.compute import InstancePreference
 from launcher.job.request import compute_of
+from launcher.planning.instances import instance
 from launcher.planning.listing import ListingFacts
 from launcher.planning.prices import Price, find_price
 from launcher.planning.rates import Rate, find_rate, vcpus_of
 from launcher.planning.sharing import Shares, Way, cut, simulate
+from launcher.rules.engines import uses_gpu
 from launcher.rules.machines import choices
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Choice:
     instance_type: str
     instance_count: int
     vcpus: int | None
+    gpus: int | None
     rate: Rate
     price: Price
     shares: Shares | None
@@ -66,8 +69,13 @@ def simulate_ways(spec: JobSpec, listing: ListingFacts) -> tuple[Ways, int]:
 def _workers(spec: JobSpec, instance_type: str) -> int | None:
     if spec.execution.workers != "auto":
         return spec.execution.workers
-    vcpus = vcpus_of(spec, instance_type)
-    return None if vcpus is None else max(1, vcpus // spec.execution.threads_per_worker)
+    from embed_job.embedding import crew_of
+
+    vcpus, found = vcpus_of(spec, instance_type), instance(instance_type)
+    on_gpu = found.gpus if uses_gpu(spec.model) else 0
+    if vcpus is None or on_gpu is None:
+        return None
+    return crew_of(spec, cores=vcpus, gpus=tuple(map(str, range(on_gpu)))).workers
 
 
 def weigh_choices(
@@ -96,4 +104,5 @@ def _weigh(
         hours = tokens / (rate.tokens_per_s * hosts) / 3600 * shares.makespan
     if hours is not None and price.usd_per_hour is not None:
         cost = hours * hosts * price.usd_per_hour
-    return Choice(name, hosts, vcpus_of(spec, name), rate, price, shares, hours, cost)
+    vcpus, gpus = vcpus_of(spec, name), instance(name).gpus
+    return Choice(name, hosts, vcpus, gpus, rate, price, shares, hours, cost)

@@ -56,6 +56,7 @@ def _machines(choice: Choice) -> dict[str, Any]:
         "instance_type": choice.instance_type,
         "instance_count": choice.instance_count,
         "vcpus": choice.vcpus,
+        "gpus": choice.gpus,
         "tokens_per_s": choice.rate.tokens_per_s,
         "measured": choice.rate.measured,
         "rate_source": choice.rate.source,

@@ -12,7 +12,7 @@ from embed_job.spec import JobSpec
 from launcher.aws.clients import Clients
 from launcher.planning.index import IndexFacts, find_index
 from launcher.planning.listing import ListingFacts, list_objects
-from launcher.planning.model import ModelFacts, find_model
+from launcher.planning.model import ModelFacts, find_model, lacking_precision
 from launcher.planning.sample import Look, look_into
 from launcher.planning.surroundings import committed_splits, siblings_of, whose_output
 from launcher.rules.problems import Problem
@@ -43,6 +43,8 @@ def _gather_places(spec: JobSpec, clients: Clients, folder: Path) -> Gathered:
     try:
         model, note = find_model(spec)
         found = replace(found, model=model, model_note=note)
+        lacking = lacking_precision(spec)
+        found = replace(found, problems=(lacking,) if lacking else ())
     except SpecError as error:
         found = _with_problem(found, error, error.where)
     if spec.parquet.uri.startswith("s3://"):

@@ -16,6 +16,10 @@ CPU_FAMILIES = frozenset(
     | {"c7i-flex", "c8i", "c8i-flex", "r5", "r5d", "r6i", "r7i", "r8i", "r8i-flex"}
 )
 GPU_FAMILIES = frozenset({"p2", "p3", "p5", "g4dn", "g5", "g6", "g6e", "g7", "g7e"})
+TOO_OLD_GPUS = frozenset({"p2", "p3"})
+"""K80 and V100: CUDA 13, which the GPU image's torch brings, begins with compute capability 7.5."""
+NO_BF16_GPUS = frozenset({"g4dn"})
+"""T4: its tensor cores know fp16 alone."""
 NVME_FAMILIES = frozenset({"r5d", "p5", "g4dn", "g5", "g6", "g6e", "g7", "g7e"})
 """Their volume is the local disk: its size is fixed, and its key is not yours to choose."""
 
@@ -69,21 +73,38 @@ _NVME_GB = {
         "48xlarge": 7600,
     },
 }
+_GPUS = {
+    "p2": {"8xlarge": 8, "16xlarge": 16},
+    "p3": {"8xlarge": 4, "16xlarge": 8},
+    "g4dn": {"12xlarge": 4},
+    "g5": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
+    "g6": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
+    "g6e": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
+    "p5": {},
+}
+"""Of sizes with several; the others of these families have one. Of other families: not known."""
 _IRREGULAR_VCPUS = {"t3.medium": 2, "c4.8xlarge": 36}
 _VCPUS_OF_SIZE = {"large": 2, "xlarge": 4}
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One type. None: not known. nvme_gb: size of the local disk that is its only volume.
-    offered: whether the installed SDK knows it of SageMaker Processing."""
+    """One type. None: not known. gpus: how many, where it has any. nvme_gb: size of the local
+    disk that is its only volume. offered: whether the installed SDK knows it of SageMaker
+    Processing."""
 
     name: str
     vcpus: int | None
     gpu: bool | None
+    gpus: int | None
     nvme: bool | None
     nvme_gb: int | None
     offered: bool
+
+    @property
+    def family(self) -> str:
+        """As in ``g5``; types of one family have the same GPU."""
+        return self.name.split(".")[1]
 
 
 def instance(name: str) -> Instance:
@@ -96,10 +117,17 @@ def instance(name: str) -> Instance:
         name,
         vcpus=_vcpus(family, size) if known and offered else None,
         gpu=family in GPU_FAMILIES if known else None,
+        gpus=_gpus(family, size) if known and offered else None,
         nvme=family in NVME_FAMILIES if known else None,
         nvme_gb=_NVME_GB.get(family, {}).get(size),
         offered=offered,
     )
+
+
+def _gpus(family: str, size: str) -> int | None:
+    if family in CPU_FAMILIES:
+        return 0
+    return _GPUS[family].get(size, 1) if family in _GPUS else None
 
 
 def _vcpus(family: str, size: str) -> int | None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from embed_job.errors import BundleError
-from embed_job.spec import JobSpec
+from embed_job.spec import HALF, JobSpec
+from launcher.rules.problems import Problem, warning
 
 if TYPE_CHECKING:
     from embed_job.chunk.chunker import Chunker
@@ -45,3 +46,20 @@ def find_model(spec: JobSpec) -> tuple[ModelFacts | None, str]:
     )
     facts = ModelFacts(bundle.fingerprint(spec.model.precision), bundle.dimension, chunker)
     return facts, ""
+
+
+def lacking_precision(spec: JobSpec) -> Problem | None:
+    """A warning where the bundle on this machine lacks the spec's precision: the image is usually
+    made of it. None where it has it, or is not here."""
+    from embed_job.bundle import open_bundle
+
+    precision = spec.model.precision
+    try:
+        bundle = open_bundle(spec.model.bundle, verify=False)
+    except BundleError:
+        return None
+    if precision in (*bundle.info.precisions, *HALF):
+        return None
+    what = f"the bundle in {bundle.path} has no {precision}, nor has an image made of it"
+    again = f"`embed-job bundle {bundle.info.source} --out {bundle.path} --precision {precision}`"
+    return warning("model.precision", what, f"{again}, and build the image anew.")

@@ -8,6 +8,7 @@ from embed_job.spec import JobSpec
 from embed_job.spec.compute import ComputeSpec, InstancePreference
 from launcher.planning.instances import Instance, instance
 from launcher.planning.sharing import Shares
+from launcher.rules.engines import engine_on
 from launcher.rules.problems import Known, Problem, error, warning
 
 GB = 10**9
@@ -41,7 +42,8 @@ def machines(spec: JobSpec, compute: ComputeSpec, known: Known) -> Iterator[Prob
             else "compute."
         )
         found = instance(choice.instance_type)
-        yield from _type(spec, compute, found, f"{at}instance_type")
+        yield from _type(compute, found, f"{at}instance_type")
+        yield from engine_on(spec.model, compute, found, f"{at}instance_type")
         yield from _count(compute, choice, known, f"{at}instance_count")
     yield from _storm(spec, known)
     widest = max(known.shares.values(), key=lambda shares: shares.copied_bytes, default=None)
@@ -64,7 +66,7 @@ def _preferences(compute: ComputeSpec) -> Iterator[Problem]:
             yield error(f"compute.{key}", what, hint)
 
 
-def _type(spec: JobSpec, compute: ComputeSpec, found: Instance, where: str) -> Iterator[Problem]:
+def _type(compute: ComputeSpec, found: Instance, where: str) -> Iterator[Problem]:
     if found.gpu is None:
         what = f"{found.name} is not known here, so nothing is checked of its disk and devices"
         yield warning(where, what, "Check that SageMaker Processing offers it in your region.")
@@ -74,10 +76,6 @@ def _type(spec: JobSpec, compute: ComputeSpec, found: Instance, where: str) -> I
         if compute.instance_preferences:
             hint = "Check its name and size; where it is new, update boto3."
         yield warning(where, what, hint)
-    if found.gpu:
-        # All engines of the spec so far run on CPUs; a GPU engine on a CPU type belongs here.
-        what = f"{found.name} has a GPU, which engine {spec.model.engine} does not use"
-        yield warning(where, what, "Take a CPU type such as ml.c7i.4xlarge: it costs less.")
     if found.nvme and compute.volume_kms_key:
         yield error(
             "compute.volume_kms_key",

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embed_job.errors import UserError
 from launcher.aws.errors import explained
+from launcher.job.finalizing import spec_named
 from launcher.watch.jobs import JobState, describe_job, latest_job
 
 if TYPE_CHECKING:
     from embed_job.spec import JobSpec
     from launcher.aws.clients import Clients
-
-_SPEC_ENDINGS = {".yaml", ".yml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +47,7 @@ def find_target(
 
 
 def _spec(text: str, overrides: Sequence[str]) -> JobSpec | None:
-    from embed_job.spec.file import load_spec
-
-    path = Path(text)
-    if path.suffix.lower() in _SPEC_ENDINGS or path.is_file():
-        return load_spec(path, overrides)
-    if overrides:
+    spec = spec_named(text, overrides)
+    if spec is None and overrides:
         raise UserError("--set", "needs a spec to override", "Give the spec's file.")
-    return None
+    return spec

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from embed_job.admit import Exclusion, reject
+from embed_job.ahead import ahead
 from embed_job.arrays import save_array
 from embed_job.commit.commits import PRIVATE
 from embed_job.commit.dead_letters import DeadLetters
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from embed_job.job import Toolbox
     from embed_job.source import Split
     from embed_job.source.reader import SplitReader
+
+T = TypeVar("T")
 
 
 class RefusedError(Exception):
@@ -53,6 +59,7 @@ class Attempt:
         self.tally = Tally()
         self.watch = Stopwatch()
         self.seen = SeenIds()
+        self._refusing = threading.Lock()
         self._late: list[str] = []
         self._reader: SplitReader | None = None
         self._settled = False
@@ -83,27 +90,35 @@ class Attempt:
         return reader
 
     def refuse(self, rejection: Rejection) -> None:
-        """Count a record out and keep its dead letter."""
-        self.tally.reject(rejection)
-        self._letters.add(rejection)
+        """Count a record out and keep its dead letter. Safe from several threads."""
+        with self._refusing:
+            self.tally.reject(rejection)
+            self._letters.add(rejection)
 
-    def timed(self, windows: Iterable[Window]) -> Iterator[Window]:
-        """The same windows; the time to make each is tokenizing, less what is reading."""
-        iterator = iter(windows)
+    def stage(self, name: str, items: Iterable[T]) -> AbstractContextManager[Iterator[T]]:
+        """The same items, each made in that stage's time less that of the stages inside it; in a
+        thread of its own, one item ahead, where the worker's stages overlap."""
+        depth = 1 if self._tools.overlap else 0
+        waiting = partial(self.watch, "wait")
+        return ahead(self._timed(name, items), depth=depth, waiting=waiting)
+
+    def _timed(self, name: str, items: Iterable[T]) -> Generator[T, None, None]:
+        iterator = iter(items)
         while True:
-            with self.watch("tokenize"):
-                window = next(iterator, None)
-            if window is None:
-                return
-            yield window
+            with self.watch(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
 
-    def settle(self, window: Window, embedded: EmbeddedWindow) -> npt.NDArray[np.bool_]:
+    def settle(self, embedded: EmbeddedWindow[Window]) -> npt.NDArray[np.bool_]:
         """Count a window's chunks and documents; True for each chunk that is to be written.
 
         A document with a vector that is no direction (NaN, infinity, norm zero) is refused
         whole. Raises RefusedError where part of it stands in another window.
         """
-        vectors = embedded.vectors
+        window, vectors = embedded.window, embedded.vectors
         squares = np.einsum("ij,ij->i", vectors, vectors)
         bad = ~(np.isfinite(squares) & (squares > 0))
         tally = self.tally
@@ -132,7 +147,8 @@ class Attempt:
     def progress(self, window: Window) -> ProgressUpdate:
         """What this window has brought to an end since the last one."""
         tally = self.tally
-        rejected = tally.rejected.total()
+        with self._refusing:
+            rejected = tally.rejected.total()
         done = tally.documents_written + tally.documents_skipped + rejected
         step = ProgressUpdate(
             documents=done - self._reported.documents,

@@ -1,10 +1,12 @@
-"""A window's texts to vectors: each distinct text once, sorted by length, cut by a token budget."""
+"""Windows to vectors: each distinct text once, sorted by length, cut by a token budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,73 +16,136 @@ from embed_job.engine import Engine, Tokens, Vectors
 Indices = npt.NDArray[np.int64]
 
 
+class HasTokens(Protocol):
+    """Whatever has texts to embed: a window, in a job."""
+
+    @property
+    def tokens(self) -> Tokens: ...
+
+
+W = TypeVar("W", bound=HasTokens)
+
+
 @dataclass(frozen=True, slots=True)
-class EmbeddedWindow:
+class EmbeddedWindow(Generic[W]):
     """vectors: float32 [texts, dimension], in the order of the texts given.
 
     embedded_tokens: those of distinct texts, which alone go through the model. padded_tokens:
     what the model was given for them, padding included.
     """
 
+    window: W
     vectors: Vectors
     embedded_tokens: int
     padded_tokens: int
 
 
-def embed_window(
-    tokens: Tokens,
+def embed_windows(
+    windows: Iterable[W],
     engine: Engine,
     *,
-    batch_tokens: int,
-    on_batch: Callable[[int], None] | None = None,
-) -> EmbeddedWindow:
-    """Vectors of a window's texts. on_batch is told the tokens of each batch once it is embedded.
+    batch_tokens: Literal["auto"] | int,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> Generator[EmbeddedWindow[W], None, None]:
+    """Each window with the vectors of its texts, in their order.
 
-    Beyond tokens and vectors, memory is that of one batch.
+    The engine is given batch after batch across windows, so that one with several under way never
+    runs dry between two; a window is read when its first batch is due. on_batch is told the tokens
+    of each batch once it is embedded. Beyond tokens and vectors, memory is that of the batches
+    under way.
     """
-    firsts, inverse = distinct(tokens)
-    unique = tokens if len(firsts) == len(tokens) else take(tokens, firsts)
-    vectors = np.empty((len(unique), engine.dimension), dtype=np.float32)
-    padded_tokens = 0
-    for index, batch in _batches(unique, batch_tokens):
-        vectors[index] = engine.embed(batch)
-        padded_tokens += engine.padded_tokens(batch)
-        if on_batch is not None:
-            on_batch(len(batch.ids))
-    return EmbeddedWindow(
-        vectors=vectors if unique is tokens else vectors[inverse],
-        embedded_tokens=len(unique.ids),
-        padded_tokens=padded_tokens,
-    )
+    begun: deque[_Begun[W]] = deque()
+
+    def batches() -> Iterator[Tokens]:
+        for window in windows:
+            budget = engine.batch_tokens if batch_tokens == "auto" else batch_tokens
+            begun.append(_Begun(window, engine, budget))
+            yield from begun[-1].batches()
+
+    for vectors in engine.embed_each(batches()):
+        yield from _complete(begun)  # those without any text
+        on_batch(begun[0].put(vectors))
+        yield from _complete(begun)
+    yield from _complete(begun)
 
 
-def _batches(tokens: Tokens, batch_tokens: int) -> Iterator[tuple[Indices, Tokens]]:
-    """Each batch with the indices of its texts. All texts are gathered once, in batch order: a
-    gather for each batch costs 2 µs a short text."""
-    plan = plan_batches(tokens.lengths, batch_tokens=batch_tokens)
-    ordered = take(tokens, np.concatenate([np.empty(0, np.int64), *plan]))
-    begin = 0
-    for index in plan:
-        offsets = ordered.offsets[begin : begin + len(index) + 1]
-        first, last = offsets[0], offsets[-1]
-        yield index, Tokens(ids=ordered.ids[first:last], offsets=offsets - first)
-        begin += len(index)
+def _complete(begun: deque[_Begun[W]]) -> Iterator[EmbeddedWindow[W]]:
+    """Those at the head that wait for no more vectors, which are taken off."""
+    while begun and begun[0].is_complete:
+        yield begun.popleft().embedded()
 
 
-def plan_batches(lengths: npt.NDArray[np.int64], *, batch_tokens: int) -> list[Indices]:
+class _Begun(Generic[W]):
+    """A window whose batches are on their way."""
+
+    def __init__(self, window: W, engine: Engine, batch_tokens: int) -> None:
+        tokens = window.tokens
+        firsts, self._inverse = distinct(tokens)
+        self._is_distinct = len(firsts) == len(tokens)
+        unique = tokens if self._is_distinct else take(tokens, firsts)
+        self._window = window
+        self._engine = engine
+        self._plan = plan_batches(unique.lengths, batch_tokens=batch_tokens, packs=engine.packs)
+        # All texts are gathered once, in batch order: a gather for each batch costs 2 µs a short
+        # text.
+        self._ordered = take(unique, np.concatenate([np.empty(0, np.int64), *self._plan]))
+        self._vectors = np.empty((len(unique), engine.dimension), dtype=np.float32)
+        self._padded_tokens = 0
+        self._done = 0
+        self._given: deque[Tokens] = deque()
+
+    def batches(self) -> Iterator[Tokens]:
+        begin = 0
+        for index in self._plan:
+            offsets = self._ordered.offsets[begin : begin + len(index) + 1]
+            first, last = offsets[0], offsets[-1]
+            batch = Tokens(ids=self._ordered.ids[first:last], offsets=offsets - first)
+            self._given.append(batch)
+            yield batch
+            begin += len(index)
+
+    def put(self, vectors: Vectors) -> int:
+        """The vectors of the next batch; its tokens."""
+        batch = self._given.popleft()
+        self._vectors[self._plan[self._done]] = vectors
+        self._padded_tokens += self._engine.padded_tokens(batch)
+        self._done += 1
+        return len(batch.ids)
+
+    @property
+    def is_complete(self) -> bool:
+        return self._done == len(self._plan)
+
+    def embedded(self) -> EmbeddedWindow[W]:
+        return EmbeddedWindow(
+            window=self._window,
+            vectors=self._vectors if self._is_distinct else self._vectors[self._inverse],
+            embedded_tokens=len(self._ordered.ids),
+            padded_tokens=self._padded_tokens,
+        )
+
+
+def plan_batches(
+    lengths: npt.NDArray[np.int64], *, batch_tokens: int, packs: bool = False
+) -> list[Indices]:
     """Indices of texts by batch; each text in exactly one. lengths: tokens, int64 [texts].
 
     Longest first, so that a lack of memory shows at once; texts of equal length keep their order.
-    A batch holds texts while rows x its longest text <= batch_tokens, and one text at least.
+    A batch holds texts while rows x its longest text <= batch_tokens, or where the engine packs
+    while the sum of their tokens is, and one text at least.
     """
     order = np.argsort(-lengths, kind="stable")
+    sums = np.cumsum(np.maximum(lengths[order], 1))
     batches = []
     begin = 0
     while begin < len(order):
-        longest = max(1, int(lengths[order[begin]]))
-        end = begin + max(1, batch_tokens // longest)
-        batches.append(order[begin:end])
-        begin = end
+        if packs:
+            before = int(sums[begin - 1]) if begin else 0
+            fitting = int(np.searchsorted(sums, before + batch_tokens, side="right")) - begin
+        else:
+            fitting = batch_tokens // max(1, int(lengths[order[begin]]))
+        batches.append(order[begin : begin + max(1, fitting)])
+        begin += max(1, fitting)
     return batches
 
 

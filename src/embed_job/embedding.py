@@ -9,15 +9,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from embed_job import machine
 from embed_job.commit.commits import Commits
+from embed_job.engine import torch
+from embed_job.engine.facts import EngineFacts
 from embed_job.errors import WorkerError
-from embed_job.machine import usable_cores
 from embed_job.manifest import SplitManifest
 from embed_job.plan import Plan
 from embed_job.progress import Plan as Outlook
 from embed_job.progress import Progress
 from embed_job.report.model import MAX_EXAMPLES
-from embed_job.spec import ExecutionSpec
+from embed_job.spec import JobSpec, ModelSpec
 from embed_job.spool import Spool
 from embed_job.stop import StopSignals
 from embed_job.workers.case import SplitCase
@@ -25,14 +27,21 @@ from embed_job.workers.messages import WorkerConfig
 from embed_job.workers.pool import Listener, Pool
 from embed_job.workers.supply import Supply
 
+_MAX_WORKERS_PER_GPU = 8
+_CORES_PER_GPU_WORKER = 2
+"""Reading, tokenising, chunking and writing a document of 96 tokens took 0.11 ms of a core (AMD
+Zen 4, nanotoken, other work beside it), most of it in Python, where a process has one core."""
+
 
 @dataclass(slots=True)
 class Work:
-    """What the pool did. load_s: until the first worker was ready. fresh: what it committed, by
-    identity. incidents: workers that died and splits that failed, a line each."""
+    """What the pool did. load_s: until the first worker was ready. engines: that workers ran on,
+    each once. fresh: what it committed, by identity. incidents: workers that died, splits that
+    failed and what workers have told of, a line each."""
 
     workers: int = 0
     load_s: float = 0.0
+    engines: tuple[EngineFacts, ...] = ()
     error: WorkerError | None = None
     fresh: dict[str, SplitManifest] = field(default_factory=dict)
     incidents: list[str] = field(default_factory=list)
@@ -91,7 +100,7 @@ def embed_supply(
                 clock=time.monotonic,
             )
             pool.run()
-            work.load_s = pool.load_s
+            work.load_s, work.engines = pool.load_s, tuple(pool.engines)
     except WorkerError as error:
         work.error = error
     finally:
@@ -108,9 +117,15 @@ def _listener(work: Work, progress: Progress, tell: Callable[[SplitManifest], No
 
     def event(name: str, facts: Mapping[str, object]) -> None:
         progress.event(name, **facts)
-        if name in ("worker_replaced", "split_failed") and len(work.incidents) < MAX_EXAMPLES:
+        if name in ("worker_replaced", "split_failed"):
             at = f" at {facts['split']}" if facts["split"] else ""
-            work.incidents.append(f"{name.replace('_', ' ')}{at}: {facts['how']}")
+            note(f"{name.replace('_', ' ')}{at}: {facts['how']}")
+        elif name == "worker_says" and facts["what"] not in work.incidents:
+            note(str(facts["what"]))
+
+    def note(incident: str) -> None:
+        if len(work.incidents) < MAX_EXAMPLES:
+            work.incidents.append(incident)
 
     return Listener(progress=progress.advance, committed=committed, event=event)
 
@@ -123,7 +138,7 @@ def _spool_root(commits: Commits) -> Path:
 
 
 def _worker_config(plan: Plan, spool: Spool, host: str) -> WorkerConfig:
-    place = plan.place
+    place, crew = plan.place, crew_of(plan.spec)
     return WorkerConfig(
         number=0,
         spec=plan.spec,
@@ -134,11 +149,46 @@ def _worker_config(plan: Plan, spool: Spool, host: str) -> WorkerConfig:
         target_uri=place.target_uri,
         bundle=place.bundle,
         temporary=place.temporary,
+        gpus=crew.gpus,
+        threads=crew.threads,
     )
 
 
-def worker_count(execution: ExecutionSpec) -> int:
-    """Worker processes: as the spec says, or usable cores ÷ threads of each."""
-    if execution.workers == "auto":
-        return max(1, usable_cores() // execution.threads_per_worker)
-    return execution.workers
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The workers of one machine. gpus: CUDA devices that they share; none where the model runs on
+    cores. threads: of one worker, for the model on cores, for tokenising where it runs on a GPU."""
+
+    workers: int
+    threads: int
+    gpus: tuple[str, ...] = ()
+
+
+def crew_of(
+    spec: JobSpec, *, cores: int | None = None, gpus: tuple[str, ...] | None = None
+) -> Crew:
+    """The workers that a spec means on a machine; this one's cores and GPUs where none are given.
+
+    Several processes share a GPU, since Python's share of the work takes one of them longer than
+    the GPU takes for a small model.
+    """
+    execution = spec.execution
+    cores = machine.usable_cores() if cores is None else cores
+    gpus = gpus_for(spec.model) if gpus is None else gpus
+    threads = execution.threads_per_worker
+    if not gpus:
+        wanted = max(1, cores // threads)
+    elif execution.workers_per_gpu == "auto":
+        fitting = cores // len(gpus) // _CORES_PER_GPU_WORKER
+        wanted = len(gpus) * max(1, min(_MAX_WORKERS_PER_GPU, fitting))
+    else:
+        wanted = len(gpus) * execution.workers_per_gpu
+    workers = wanted if execution.workers == "auto" else execution.workers
+    return Crew(workers, max(threads, cores // workers) if gpus else threads, gpus)
+
+
+def gpus_for(model: ModelSpec) -> tuple[str, ...]:
+    """The GPUs of this machine that the model's engine is going to use."""
+    if model.engine not in ("auto", "torch") or model.precision == "int8" or not torch.has_gpu():
+        return ()
+    return machine.gpus()

@@ -1,21 +1,25 @@
 """The whole data path of one split, top to bottom of one function:
 
-read → refuse, dedupe → chunk + tokenize → batch by tokens → embed → write → commit
+read → refuse, dedupe → chunk + tokenize ⇢ batch by tokens → embed ⇢ write → commit
+
+At each ⇢ one thread may hand windows to the next, one ahead; without a GPU it is all one thread.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from embed_job.admit import Admission, Exclusion
 from embed_job.attempt import Attempt
-from embed_job.batch import embed_window
-from embed_job.chunk.chunker import Chunker
+from embed_job.batch import embed_windows
+from embed_job.chunk.chunker import MIN_WINDOW_CHUNKS, Chunker
+from embed_job.chunk.window import Window
 from embed_job.commit.commits import Commits
 from embed_job.engine import Engine
 from embed_job.manifest import DatasetDescriptor, SplitManifest
@@ -30,7 +34,10 @@ from embed_job.storage import Store
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
-    """What a worker holds for all its splits: the loaded model, the stores, the job."""
+    """What a worker holds for all its splits: the loaded model, the stores, the job.
+
+    overlap: whether reading, embedding and writing go on at the same time, in three threads.
+    """
 
     spec: JobSpec
     dataset: DatasetDescriptor
@@ -44,6 +51,15 @@ class Toolbox:
     spool: Path
     host: str
     worker: int
+    overlap: bool = False
+
+    def windows(self, documents: Iterable[Document]) -> Iterator[Window]:
+        """Documents as chunks with their tokens, in windows as large as serves the engine."""
+        return self.chunker.iter_windows(
+            documents,
+            window_bytes=int(self.spec.execution.window_mib * (1 << 20)),
+            window_chunks=max(MIN_WINDOW_CHUNKS, self.engine.batch_tokens // 4),
+        )
 
 
 def embed_split(
@@ -71,30 +87,36 @@ def embed_split(
             watch=attempt.watch,
             seen=attempt.seen,
         )
-        windows = tools.chunker.iter_windows(
-            admission.documents(), window_bytes=int(spec.execution.window_mib * (1 << 20))
+        embed = partial(
+            embed_windows,
+            engine=tools.engine,
+            batch_tokens=spec.execution.batch_tokens,
+            on_batch=lambda tokens: report(ProgressUpdate(tokens=tokens)),
         )
-        for window in attempt.timed(windows):
-            with attempt.watch("embed"):
-                embedded = embed_window(
-                    window.tokens,
-                    tools.engine,
-                    batch_tokens=spec.execution.batch_tokens,
-                    on_batch=lambda tokens: report(ProgressUpdate(tokens=tokens)),
-                )
-            kept = attempt.settle(window, embedded)
-            with attempt.watch("write"):
-                attempt.sink.write(make_rows(tools.schema, window, embedded.vectors, kept))
-            report(attempt.progress(window))
+        with (
+            attempt.stage("tokenize", tools.windows(admission.documents())) as windows,
+            attempt.stage("embed", embed(windows)) as embedded,
+        ):
+            for done in embedded:
+                kept = attempt.settle(done)
+                with attempt.watch("write"):
+                    attempt.sink.write(make_rows(tools.schema, done.window, done.vectors, kept))
+                report(attempt.progress(done.window))
         return attempt.commit()
 
 
 def probe_split(
-    split: Split, tools: Toolbox, *, exclude: Mapping[int, Exclusion], chosen: range
+    split: Split,
+    tools: Toolbox,
+    *,
+    exclude: Mapping[int, Exclusion],
+    chosen: range,
+    report: Callable[[ProgressUpdate], None],
 ) -> int:
     """Read a split, and embed the chosen ordinals of it for nothing but to see whether that kills.
 
-    Returns the number of the split's records.
+    Returns the number of the split's records. report: told of each batch, as one that embeds half
+    a split in silence would be taken for one that hangs.
     """
     spec, records = tools.spec, 0
 
@@ -109,7 +131,11 @@ def probe_split(
             ):
                 yield record
 
-    window_bytes = int(spec.execution.window_mib * (1 << 20))
-    for window in tools.chunker.iter_windows(documents(), window_bytes=window_bytes):
-        embed_window(window.tokens, tools.engine, batch_tokens=spec.execution.batch_tokens)
+    for _ in embed_windows(
+        tools.windows(documents()),
+        tools.engine,
+        batch_tokens=spec.execution.batch_tokens,
+        on_batch=lambda tokens: report(ProgressUpdate(tokens=tokens)),
+    ):
+        pass
     return records

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-CGROUPS, PROC = Path("/sys/fs/cgroup"), Path("/proc")
+CGROUPS, PROC, DEV = Path("/sys/fs/cgroup"), Path("/proc"), Path("/dev")
 
 
 def usable_cores(*, cgroups: Path = CGROUPS, proc: Path = PROC) -> int:
@@ -35,6 +36,28 @@ def usable_memory(*, cgroups: Path = CGROUPS, proc: Path = PROC) -> int:
         if (limit := _number(folder / name)) is not None
     ]
     return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits])
+
+
+def gpus(*, dev: Path = DEV, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The CUDA devices this process may use, each as CUDA_VISIBLE_DEVICES would name it.
+
+    Found by their device files, which a container has for its own GPUs alone: no library is
+    loaded. dev: where device files are.
+    """
+    files = sum(path.name[len("nvidia") :].isdecimal() for path in dev.glob("nvidia[0-9]*"))
+    if environment.get("NVIDIA_VISIBLE_DEVICES") in ("none", "void"):
+        return ()
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if not files or chosen is None:
+        return tuple(map(str, range(files)))
+    names = [name.strip() for name in chosen.split(",")]
+    # As CUDA reads it: what follows a name that is no device is not seen.
+    return tuple(takewhile(lambda name: _is_device(name, files), names))
+
+
+def _is_device(name: str, devices: int) -> bool:
+    """Whether it is a number of one, or an identifier like GPU-8f… and MIG-4c…."""
+    return int(name) < devices if name.isdecimal() else name.startswith(("GPU-", "MIG-"))
 
 
 def _cgroup_folders(controller: str, cgroups: Path, proc: Path) -> Iterator[Path]:

@@ -45,7 +45,11 @@ class Counts(Record):
 
 
 class StageTimes(Record):
-    """Seconds of a worker by stage; wait is what none of the others explains."""
+    """Seconds of a worker by stage; wait is what none of the others explains.
+
+    Where stages overlap (on a GPU, or above one thread) they add up to more than the time that
+    passed, and wait is that of the writing thread.
+    """
 
     read: float = 0.0
     tokenize: float = 0.0
@@ -114,7 +118,8 @@ class SplitSource(Record):
 class DatasetDescriptor(Record):
     """Whose output folder this is; created by the first run, compared by every later one.
 
-    fingerprint covers what changes a vector or a row. bundle: the model bundle's folder as the
+    fingerprint covers what changes a vector or a row. engine: null, or any: which of the others ran
+    changes nothing, and the report tells of it. bundle: the model bundle's folder as the
     spec names it; model_fingerprint: its content. normalized: whether its vectors have length 1.
     columns: metadata column to type, as the first run found them. created_at in Unix seconds.
     """

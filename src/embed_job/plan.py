@@ -8,6 +8,7 @@ from pathlib import Path
 
 from embed_job.bundle import Bundle, open_bundle
 from embed_job.commit.commits import Commits, check_same
+from embed_job.engine import check_machine
 from embed_job.errors import OutputError, SpecError
 from embed_job.fingerprint import job_fingerprint
 from embed_job.manifest import DatasetDescriptor, SplitManifest
@@ -124,6 +125,9 @@ def plan_listed(
     if dataset is None and columns is None and (splits or listing.whole is None):
         columns = resolve_metadata(source, list(splits.values()), spec.input)
     if columns is not None or dataset is not None:
+        if dataset is None:
+            # Else the folder would be bound to a precision that nothing here can compute.
+            check_machine(spec.model)
         dataset = commits.claim(wanted.model_copy(update={"columns": columns or {}}))
     names = {file.name for file in listing.files}
     ours = tuple(
@@ -165,7 +169,7 @@ def describe(spec: JobSpec, bundle: Bundle) -> DatasetDescriptor:
         fingerprint=job_fingerprint(spec, model=model, prompt=prompt, max_tokens=max_tokens),
         model_fingerprint=model,
         bundle=str(bundle.path),
-        engine="null" if spec.model.engine == "null" else "onnx",
+        engine="null" if spec.model.engine == "null" else "any",
         precision=spec.model.precision,
         prompt=prompt,
         dimension=bundle.dimension,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from embed_job.commit.finalize import Verdict, finalize, judge, whole_of
 from embed_job.dataset import open_dataset
 from embed_job.dataset.search import neighbour_examples
-from embed_job.embedding import Work, cases_of, embed_supply, outlook_of, worker_count
+from embed_job.embedding import Work, cases_of, crew_of, embed_supply, outlook_of
 from embed_job.errors import ExitCode, output_error
 from embed_job.manifest import SplitManifest
 from embed_job.opensearch.load.loading import loading
@@ -120,7 +120,7 @@ def _exit_code(
 def embed_all(plan: Plan, progress: Progress, stop: StopSignals, loader: Loader | None) -> Work:
     """Embed and commit what is planned and not committed yet. loader: gets what is committed."""
     cases = cases_of(plan)
-    outlook = outlook_of(plan, plan.planned, min(worker_count(plan.spec.execution), len(cases)))
+    outlook = outlook_of(plan, plan.planned, min(crew_of(plan.spec).workers, len(cases)))
     return embed_supply(
         plan,
         AllCases(cases.values()),
@@ -164,6 +164,7 @@ def _facts(
         finished_at=finished_at,
         wall_s=finished_at - started_at,
         load_s=work.load_s,
+        engines=work.engines,
         problems=[*([str(work.error)] if work.error else []), *verdict.problems],
         incidents=work.incidents,
         rejected_examples=rejected_examples(plan.target, plan.commits.folder, manifests),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -56,29 +57,44 @@ class Tally:
         )
 
 
-class Stopwatch:
-    """Seconds by stage. Stages nest: the inner one's seconds are not the outer one's."""
+class _Lane(threading.local):
+    """Where one thread stands: since when, and in which stage, the innermost last."""
 
     def __init__(self) -> None:
-        self._mark = time.perf_counter()
-        self._stages = ["wait"]
+        self.mark = time.perf_counter()
+        self.stages = ["wait"]
+
+
+class Stopwatch:
+    """Seconds by stage. Stages nest: the inner one's seconds are not the outer one's.
+
+    Threads may share one, as long as no two are in the same stage. Stages of several threads
+    overlap, so they add up to more than the time that passed; wait is that of the thread which
+    made the watch.
+    """
+
+    def __init__(self) -> None:
+        self._owner = threading.get_ident()
+        self._lane = _Lane()
         self._spent: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Charge what happens inside to a stage of :class:`StageTimes`."""
         self._charge()
-        self._stages.append(stage)
+        self._lane.stages.append(stage)
         try:
             yield
         finally:
             self._charge()
-            self._stages.pop()
+            self._lane.stages.pop()
 
     def _charge(self) -> None:
-        now = time.perf_counter()
-        self._spent[self._stages[-1]] += now - self._mark
-        self._mark = now
+        lane, now = self._lane, time.perf_counter()
+        stage = lane.stages[-1]
+        if stage != "wait" or threading.get_ident() == self._owner:
+            self._spent[stage] += now - lane.mark
+        lane.mark = now
 
     def times(self) -> StageTimes:
         """Seconds so far."""

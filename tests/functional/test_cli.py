@@ -162,6 +162,7 @@ class TestRun:
         ]
         assert (events[0], events[-1]) == ("started", "ended")
         told = (run_once / "stdout").read_text()
+        assert re.search(r"engine +(native|onnx) on CPU.*, fp32\n", told)
         assert "30 read = 29 written + 1 rejected + 0 skipped" in told
         assert "1 missing_text" in told
         assert "out/kb/report.html" in told

@@ -401,3 +401,6 @@ def test_workers_are_as_many_as_the_machine_allows(
     (workers,) = ended.events("workers")
     assert workers["workers"] == workers["cores"]
     assert workers["memory_mib"] > 0
+    assert workers["gpus"] == 0
+    (engine,) = ended.events("engine")
+    assert (engine["engine"], engine["device"]) == ("null", "CPU")

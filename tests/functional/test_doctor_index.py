@@ -82,6 +82,12 @@ STATS = "/_plugins/_knn/stats"
 KNN = (200, {"circuit_breaker_triggered": False, "nodes": {"a": {}, "b": {}}})
 
 
+def test_one_node_is_told_as_one() -> None:
+    lone = (200, {"circuit_breaker_triggered": False, "nodes": {"a": {}}})
+    with server({"/": version("2.19.1"), STATS: lone}) as url:
+        assert checks_of(spec_of(url))["OpenSearch k-NN"].detail == "on 1 node"
+
+
 def test_a_spec_without_an_index_asks_nobody() -> None:
     plain = spec_of("http://127.0.0.1:1").model_dump(exclude_unset=True)
     spec = JobSpec.model_validate(plain | {"outputs": plain["outputs"][:1]})

@@ -46,6 +46,8 @@ def test_three_hosts_leave_what_one_machine_leaves(fleet: Any, single: dict[str,
     assert report["ok"]
     assert [host["host"] for host in report["hosts"]] == ["algo-1", "algo-2", "algo-3"]
     assert all(host["ended"] and host["machine"]["cores"] for host in report["hosts"])
+    assert report["engines"] == [{"engine": "null", "device": "CPU", "instructions": ""}]
+    assert all(host["engines"] == report["engines"] for host in report["hosts"])
     assert sum(host["documents"] for host in report["hosts"]) == len(single)
     assert "algo-2" in fleet.key("first", "report.html").read_text()
     assert json.loads(fleet.key("first", "job.json").read_text())["counts"]["documents"][

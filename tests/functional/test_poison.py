@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from embed_job.embedding import cases_of
 from embed_job.errors import ExitCode
+from embed_job.plan import make_plan
+from embed_job.spec import JobSpec
+from embed_job.workers.messages import WorkerConfig
+from embed_job.workers.pool import Listener, Pool
+from embed_job.workers.supply import AllCases
 
 POISON = "zebra"
 
@@ -126,9 +133,13 @@ def test_a_document_that_hangs_its_worker_is_set_aside(job: Any, tiny_bundle: Pa
     assert sorted(job.rows()) == [f"d{n:02}" for n in range(8) if n != 5]
 
 
-def test_documents_that_make_the_model_fail_are_set_aside(job: Any, tiny_bundle: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_documents_that_make_the_model_fail_are_set_aside(
+    job: Any, tiny_bundle: Path, threads: int
+) -> None:
     poisoned(job, (0, 9, 23))
     bundle_with(tiny_bundle, job.folder / "bundle", nothing)
+    job.spec["execution"] = {"workers": 1, "threads_per_worker": threads}
     result = job.run()
     assert result.exit_code is ExitCode.OK
     assert result.report.rejected_by_reason == {"kills_worker": 3}
@@ -157,8 +168,9 @@ def test_a_vector_that_is_not_a_number_is_a_dead_letter(job: Any, tiny_bundle: P
     assert len(job.rows()) == 23
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 def test_a_document_whose_last_chunk_has_no_vector_is_refused_whole(
-    job: Any, tiny_bundle: Path
+    job: Any, tiny_bundle: Path, threads: int
 ) -> None:
     poisoned(job, ())
     long = " ".join(f"Sentence {n} of rivers." for n in range(60))
@@ -167,8 +179,46 @@ def test_a_document_whose_last_chunk_has_no_vector_is_refused_whole(
     )
     assert path.exists()
     bundle_with(tiny_bundle, job.folder / "bundle", nan_row)
-    job.spec["execution"] = {"workers": 1, "window_mib": 0.0002}
+    job.spec["execution"] = {"workers": 1, "threads_per_worker": threads, "window_mib": 0.0002}
     result = job.run()
     assert result.exit_code is ExitCode.OK
     assert result.report.rejected_by_reason == {"bad_vector": 1}
     assert sorted(job.rows()) == ["after", *(f"d{n:02}" for n in range(24))]
+
+
+def test_what_fails_beside_a_gpu_ends_its_worker_and_is_found_nonetheless(
+    job: Any, tiny_bundle: Path
+) -> None:
+    poisoned(job, (9,))
+    bundle_with(tiny_bundle, job.folder / "bundle", nothing)
+    job.spec["model"]["engine"] = "onnx"
+    plan = make_plan(JobSpec.model_validate(job.spec))
+    (case,) = cases = list(cases_of(plan).values())
+    events: list[tuple[str, dict[str, Any]]] = []
+    pool = Pool(
+        WorkerConfig(
+            number=0,
+            spec=plan.spec,
+            dataset=plan.dataset,
+            input_uri=plan.place.source_uri,
+            spool=str(job.folder),
+            host="",
+            gpus=("0",),
+        ),
+        AllCases(cases),
+        workers=1,
+        listener=Listener(
+            progress=lambda _: None,
+            committed=lambda *_: None,
+            event=lambda name, facts: events.append((name, facts)),
+        ),
+        stopping=lambda: False,
+        clock=time.monotonic,
+    )
+    pool.run()
+    assert case.done
+    assert [letter["id"] for letter in job.letters()] == ["d09"]
+    assert len(job.rows()) == 23
+    names = [name for name, _ in events]
+    assert names.count("worker_replaced") == names.count("split_failed") > 2
+    assert names.count("poison_document") == 1

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embed_job.dataset.verify import verify_output
+from embed_job.engine.torch import has_gpu
 from embed_job.errors import ExitCode, InputError, OutputError, SpecError
 from embed_job.storage import store_for
 
@@ -31,6 +32,35 @@ def test_every_document_becomes_a_row(job: Any) -> None:
     )
     assert sorted(job.rows()) == [f"d{n:06}" for n in range(150)]
     assert verified(job)
+
+
+def test_another_engine_goes_on_where_the_first_has_stopped(job: Any) -> None:
+    """What ran is in the report, and not in the fingerprint: engines differ by rounding alone."""
+    job.spec["model"]["engine"] = "onnx"
+    job.write_corpus(files=1, documents=8)
+    first = job.run()
+    assert [str(engine) for engine in first.report.engines] == ["onnx on CPU"]
+    job.spec["model"]["engine"] = "auto"
+    job.write("later.jsonl", [{"id": "new", "text": "a new text"}])
+    second = job.run()
+    assert second.exit_code is ExitCode.OK
+    assert second.report.fingerprint == first.report.fingerprint
+    assert (second.report.resumed.splits_reused, second.report.resumed.splits_embedded) == (1, 1)
+    (ran,) = second.report.engines
+    assert ran.engine in ("native", "onnx")
+    assert ran.device == "CPU"
+
+
+@pytest.mark.skipif(has_gpu(), reason="fp16 can be computed here")
+def test_half_precision_without_a_gpu_leaves_the_output_to_whatever_comes(job: Any) -> None:
+    job.spec["model"] |= {"engine": "auto", "precision": "fp16"}
+    job.write_corpus(files=1, documents=8)
+    with pytest.raises(SpecError, match="needs a GPU") as refused:
+        job.run()
+    assert refused.value.where == "model.precision"
+    assert "fp32" in refused.value.hint
+    job.spec["model"]["precision"] = "fp32"
+    assert job.run().exit_code is ExitCode.OK
 
 
 def test_a_second_run_embeds_nothing_and_changes_no_file(job: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embed_job.bundle import open_bundle
 from embed_job.cli import app
 from embed_job.cli.program import run_program
 from embed_job.commit.commits import Commits
@@ -361,6 +362,21 @@ class TestQuery:
     def test_the_null_engine_is_refused(self, tiny_bundle: Path) -> None:
         with pytest.raises(OutputError, match="null"):
             bundle_for(DESCRIPTOR.model_copy(update={"engine": "null"}), tiny_bundle)
+
+    @pytest.mark.parametrize("precision", ["fp16", "bf16"])
+    def test_an_output_of_half_precision_is_asked_in_fp32(
+        self, tiny_bundle: Path, precision: str
+    ) -> None:
+        """No GPU is needed to ask what one has made."""
+        made = open_bundle(tiny_bundle, verify=False).fingerprint(precision)
+        told = {"precision": precision, "model_fingerprint": made, "engine": "any"}
+        bundle = bundle_for(DESCRIPTOR.model_copy(update=told), tiny_bundle)
+        half, whole = (
+            embed_query(bundle, "what is this", precision=asked) for asked in (precision, "fp32")
+        )
+        assert np.array_equal(half, whole)
+        with pytest.raises(BundleError, match="not the model"):
+            bundle_for(DESCRIPTOR.model_copy(update=told | {"precision": "fp32"}), tiny_bundle)
 
     @pytest.mark.parametrize("query", ["", "  \n", "\udcff"])
     def test_a_question_that_is_none(self, default_bundle: Path, query: str) -> None:

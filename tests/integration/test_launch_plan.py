@@ -24,6 +24,7 @@ from launcher.iam import make_policies
 from launcher.job.names import names_of
 from launcher.planning.plan import LaunchPlan, make_launch_plan, write_order_files
 
+ROOT = Path(__file__).parents[2]
 ACCOUNT = "123456789012"
 IMAGE = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/embed-job@sha256:{'0' * 64}"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/embed-job"
@@ -117,6 +118,28 @@ def test_json_has_every_figure(corpus: str, tiny_bundle: Path, tmp_path: Path) -
     assert facts["output_bytes"] > facts["contents"]["chunks"] * 32 * 4
     listed = next(call for call in facts["calls"] if call["action"] == "s3:ListBucket")
     assert listed["times"] == 1
+
+
+def test_the_example_for_gpus_has_no_rate_before_it_is_measured(
+    corpus: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    spec = yaml.safe_load((ROOT / "jobs/gpu.yaml").read_text())
+    spec["input"] = {"uri": f"s3://{corpus}/in/"}
+    spec["outputs"][0]["parquet"]["uri"] = f"s3://{corpus}/out/"
+    spec["model"]["bundle"] = str(tiny_bundle)
+    spec["compute"] |= {"image_uri": IMAGE, "region": "us-east-1", "price_per_hour_usd": 2.0}
+    facts = json.loads(run_plan(tmp_path, spec, "--json").stdout)
+    assert facts["problems"] == []
+    assert facts["contents"]["tokens"] > 0
+    assert facts["model_fingerprint"] not in (None, open_bundle(tiny_bundle).fingerprint("fp32"))
+    (machine,) = facts["machines"]
+    assert (machine["instance_type"], machine["gpus"]) == ("ml.g5.xlarge", 1)
+    assert (machine["tokens_per_s"], machine["hours"], machine["cost_usd"]) == (None, None, None)
+    assert machine["rate_source"].startswith("unknown: no rate of this precision was measured")
+    spec["compute"]["tokens_per_s"] = 1e6
+    (machine,) = json.loads(run_plan(tmp_path, spec, "--json").stdout)["machines"]
+    assert machine["hours"] > 0
+    assert machine["cost_usd"] > 0
 
 
 def test_the_request_alone_is_printed(corpus: str, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from embed_job.bundle import Bundle
 from embed_job.bundle.build import build_bundle
 from embed_job.bundle.golden_texts import golden_texts
 from embed_job.bundle.proof import embed_with_sentence_transformers, installed_peers
-from embed_job.engine import Vectors
-from embed_job.engine.onnx import OnnxEngine
+from embed_job.engine import Vectors, load_engine
+from embed_job.spec import ModelSpec
 from embed_job.tokenizer import Tokenizer
 
 TEXTS = golden_texts(["query: "])
@@ -34,10 +34,13 @@ def _vocabulary(folder: Path) -> int:
     return int(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size())
 
 
-def embed(bundle: Bundle, texts: tuple[str, ...], *, prompt: str = "") -> Vectors:
+def embed(
+    bundle: Bundle, texts: tuple[str, ...], *, prompt: str = "", engine: str = "onnx"
+) -> Vectors:
     tokenizer = Tokenizer(bundle, prompt=prompt)
     tokens, _ = tokenizer.encode_truncated(texts, bundle.max_tokens)
-    return OnnxEngine(bundle, precision="fp32", threads=1).embed(tokens)
+    spec = ModelSpec.model_validate({"engine": engine})
+    return load_engine(bundle, spec, threads=1).embed(tokens)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -50,7 +53,8 @@ def test_vectors_are_those_of_sentence_transformers(
     expected = embed_with_sentence_transformers(folder, TEXTS)
     spread = expected / np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.median(spread @ spread.T) < 0.9, "the model tells its texts apart"
-    assert np.abs(embed(built.bundle, TEXTS) - expected).max() < 2e-5
+    for engine in ("onnx", "native"):
+        assert np.abs(embed(built.bundle, TEXTS, engine=engine) - expected).max() < 2e-5
     assert built.checks["numpy"] > 0.999999
 
 

@@ -407,6 +407,38 @@ def test_doctor_finds_what_is_missing(aws: Any, cloud_spec: Path, cli: Cli) -> N
     assert checks["role's trust"]["state"] == "missing"
 
 
+@pytest.mark.parametrize(
+    ("target", "machine", "state"),
+    [
+        ("cpu", "ml.g5.xlarge", "missing"),
+        ("gpu", "ml.g5.xlarge", "ok"),
+        ("cpu", "ml.c7i.xlarge", "ok"),
+    ],
+)
+def test_doctor_asks_ecr_which_image_a_digest_is(
+    aws: Any, cloud_spec: Path, cli: Cli, target: str, machine: str, state: str
+) -> None:
+    ecr = boto3.client("ecr")
+    name = f"embed-job-{target}-{machine.replace('.', '-')}"
+    place = ecr.create_repository(repositoryName=name)["repository"]["repositoryUri"]
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    config = {"mediaType": "c", "size": 1, "digest": f"sha256:{'1' * 64}"}
+    manifest = {"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []}
+    put = ecr.put_image(
+        repositoryName=name,
+        imageManifest=json.dumps(manifest),
+        imageManifestMediaType=kind,
+        imageTag=f"0.1.0-{target}-0123456789ab",
+    )
+    image = f"{place}@{put['image']['imageId']['imageDigest']}"
+    edits = [f"compute.image_uri={image}", f"compute.instance_type={machine}"]
+    options = [word for edit in edits for word in ("--set", edit)]
+    _, out, _ = cli("doctor", cloud_spec, "--json", *options)
+    (check,) = (check for check in json.loads(out) if check["name"] == "image")
+    assert check["state"] == state
+    assert ("is a CPU image, and ml.g5.xlarge has a GPU" in check["detail"]) is (state != "ok")
+
+
 def test_doctor_asks_nothing_more_without_credentials(aws: Any, cloud_spec: Path, cli: Cli) -> None:
     aws.refusals["GetCallerIdentity"] = [(403, "InvalidClientTokenId", "no such token")]
     code, out, _ = cli("doctor", cloud_spec, "--json")

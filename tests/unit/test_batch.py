@@ -3,31 +3,67 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embed_job.batch import distinct, embed_window, plan_batches, take
+from embed_job.batch import EmbeddedWindow, distinct, embed_windows, plan_batches, take
 from embed_job.engine import Tokens, Vectors
+from embed_job.engine.facts import EngineFacts
 
 
 class SumEngine:
     """An engine whose vectors can be checked by hand: (first id, length, sum) of each text."""
 
     dimension = 3
+    batch_tokens = 12
+    facts = EngineFacts("sum", "CPU")
 
-    def __init__(self) -> None:
+    def __init__(self, *, packs: bool = False, under_way: int = 1) -> None:
+        self.packs = packs
         self.batches: list[list[list[int]]] = []
+        self._under_way = under_way
 
     def embed(self, batch: Tokens) -> Vectors:
         texts = _lists(batch)
         self.batches.append(texts)
         return np.array([_vector(text) for text in texts], np.float32)
 
+    def embed_each(self, batches: Iterable[Tokens]) -> Iterator[Vectors]:
+        """So many batches are asked for before the first one's vectors are there."""
+        waiting: list[Tokens] = []
+        for batch in batches:
+            waiting.append(batch)
+            if len(waiting) == self._under_way:
+                yield self.embed(waiting.pop(0))
+        yield from map(self.embed, waiting)
+
     def padded_tokens(self, batch: Tokens) -> int:
-        return len(batch) * int(batch.lengths.max())
+        return len(batch.ids) if self.packs else len(batch) * int(batch.lengths.max())
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The least that can be embedded."""
+
+    tokens: Tokens
+
+
+def embed(
+    texts: list[list[int]],
+    engine: SumEngine,
+    batch_tokens: int,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> EmbeddedWindow[Texts]:
+    window = Texts(_tokens(texts))
+    (embedded,) = embed_windows([window], engine, batch_tokens=batch_tokens, on_batch=on_batch)
+    assert embedded.window is window
+    return embedded
 
 
 def _vector(text: list[int]) -> tuple[int, int, int]:
@@ -91,7 +127,7 @@ def test_each_kind_of_text_is_found_once(texts: list[list[int]]) -> None:
 def test_vectors_come_back_in_the_order_given(texts: list[list[int]], batch_tokens: int) -> None:
     engine = SumEngine()
     told: list[int] = []
-    embedded = embed_window(_tokens(texts), engine, batch_tokens=batch_tokens, on_batch=told.append)
+    embedded = embed(texts, engine, batch_tokens, told.append)
     assert embedded.vectors.dtype == np.float32
     assert embedded.vectors.tolist() == [list(map(float, _vector(text))) for text in texts]
     given = [text for batch in engine.batches for text in batch]
@@ -104,12 +140,12 @@ def test_vectors_come_back_in_the_order_given(texts: list[list[int]], batch_toke
 
 def test_the_longest_texts_go_first() -> None:
     engine = SumEngine()
-    embed_window(_tokens([[1], [2] * 9, [3] * 4]), engine, batch_tokens=9)
+    embed([[1], [2] * 9, [3] * 4], engine, 9)
     assert [[len(text) for text in batch] for batch in engine.batches] == [[9], [4, 1]]
 
 
 def test_no_text_is_no_batch() -> None:
-    embedded = embed_window(_tokens([]), SumEngine(), batch_tokens=8)
+    embedded = embed([], SumEngine(), 8)
     assert embedded.vectors.shape == (0, 3)
     assert embedded.padded_tokens == 0
 
@@ -119,17 +155,60 @@ def test_memory_beyond_tokens_and_vectors_is_small() -> None:
     ids = np.arange(texts * 16, dtype=np.int32)
     tokens = Tokens(ids, np.arange(texts + 1, dtype=np.int64) * 16)
 
-    class Flat:
+    class Flat(SumEngine):
         dimension = 256
 
         def embed(self, batch: Tokens) -> Vectors:
             return np.zeros((len(batch), 256), np.float32)
 
-        def padded_tokens(self, batch: Tokens) -> int:
-            return len(batch.ids)
-
     tracemalloc.start()
-    embedded = embed_window(tokens, Flat(), batch_tokens=2048)
+    (embedded,) = embed_windows([Texts(tokens)], Flat(), batch_tokens=2048)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < embedded.vectors.nbytes + 8 * tokens.ids.nbytes
+
+
+@given(lengths=LENGTHS, batch_tokens=st.integers(1, 2048))
+def test_where_nothing_is_padded_a_batch_is_cut_by_its_sum(
+    lengths: npt.NDArray[np.int64], batch_tokens: int
+) -> None:
+    batches = plan_batches(lengths, batch_tokens=batch_tokens, packs=True)
+    order = [index for batch in batches for index in batch.tolist()]
+    assert order == sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    counted = np.maximum(lengths, 1)  # a text without tokens takes a row nonetheless
+    assert all(len(batch) == 1 or counted[batch].sum() <= batch_tokens for batch in batches)
+    for batch, after in pairwise(batches):
+        assert counted[batch].sum() + counted[after[0]] > batch_tokens
+
+
+@given(
+    windows=st.lists(st.lists(st.lists(st.integers(0, 3), max_size=7), max_size=12), max_size=6),
+    under_way=st.integers(1, 4),
+    packs=st.booleans(),
+)
+def test_windows_come_in_their_order_however_many_batches_are_under_way(
+    windows: list[list[list[int]]], under_way: int, packs: bool
+) -> None:
+    engine = SumEngine(packs=packs, under_way=under_way)
+    given_windows = [Texts(_tokens(texts)) for texts in windows]
+    done = list(embed_windows(given_windows, engine, batch_tokens="auto"))
+    assert [one.window for one in done] == given_windows
+    for texts, one in zip(windows, done, strict=True):
+        assert one.vectors.tolist() == [list(map(float, _vector(text))) for text in texts]
+        assert one.embedded_tokens == sum(map(len, set(map(tuple, texts))))
+    for batch in engine.batches:
+        size = sum(map(len, batch)) if packs else len(batch) * max(map(len, batch))
+        assert len(batch) == 1 or size <= engine.batch_tokens
+
+
+def test_a_window_is_read_when_its_first_batch_is_due() -> None:
+    read: list[int] = []
+
+    def windows() -> Iterator[Texts]:
+        for number in range(4):
+            read.append(number)
+            yield Texts(_tokens([[number]]))
+
+    embedding = embed_windows(windows(), SumEngine(), batch_tokens=8)
+    for number, _ in enumerate(embedding):
+        assert read == list(range(number + 1))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from embed_job.bundle import Bundle, open_bundle
 from embed_job.bundle.build import build_bundle
 from embed_job.engine import Engine, Tokens, Vectors, load_engine, pad
+from embed_job.engine.native import NativeEngine
 from embed_job.engine.null import NullEngine
 from embed_job.engine.onnx import OnnxEngine
 from embed_job.spec import ModelSpec
@@ -33,20 +34,24 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module", params=["bert", "roberta", "mpnet"])
-def engine(
+def family(
     request: pytest.FixtureRequest,
     tiny_models: ModuleType,
     tmp_path_factory: pytest.TempPathFactory,
-) -> OnnxEngine:
+) -> Bundle:
     folder = tmp_path_factory.mktemp(request.param)
     model = tiny_models.write_model(folder / "model", request.param)
-    bundle = build_bundle(str(model), folder / "bundle").bundle
-    return OnnxEngine(bundle, precision="fp32", threads=1)
+    return build_bundle(str(model), folder / "bundle").bundle
+
+
+@pytest.fixture(scope="module", params=["onnx", "native"])
+def engine(request: pytest.FixtureRequest, family: Bundle) -> Engine:
+    return load_engine(family, ModelSpec(engine=request.param), threads=1)
 
 
 @settings(max_examples=40, deadline=None)
 @given(texts=TEXTS)
-def test_a_vector_does_not_depend_on_its_batch(engine: OnnxEngine, texts: list[list[int]]) -> None:
+def test_a_vector_does_not_depend_on_its_batch(engine: Engine, texts: list[list[int]]) -> None:
     together = engine.embed(tokens(texts))
     assert together.dtype == np.float32
     assert together.shape == (len(texts), engine.dimension)
@@ -54,12 +59,12 @@ def test_a_vector_does_not_depend_on_its_batch(engine: OnnxEngine, texts: list[l
         assert np.abs(engine.embed(tokens([text]))[0] - vector).max() < 1e-5
 
 
-def test_the_order_of_tokens_counts(engine: OnnxEngine) -> None:
+def test_the_order_of_tokens_counts(engine: Engine) -> None:
     there, back = engine.embed(tokens([[6, 7, 8, 9], [9, 8, 7, 6]]))
     assert np.abs(there - back).max() > 1e-3
 
 
-def test_a_text_without_tokens_gives_zeros(engine: OnnxEngine) -> None:
+def test_a_text_without_tokens_gives_zeros(engine: Engine) -> None:
     """The job refuses such a vector; the batch's other texts are not touched."""
     alone = engine.embed(tokens([[6, 7, 8]]))[0]
     empty, other = engine.embed(tokens([[], [6, 7, 8]]))
@@ -68,11 +73,10 @@ def test_a_text_without_tokens_gives_zeros(engine: OnnxEngine) -> None:
     assert not engine.embed(tokens([[]])).any()
 
 
-def test_a_text_as_long_as_the_model_works_and_a_longer_one_is_refused(bundle: Bundle) -> None:
-    engine = OnnxEngine(bundle, precision="fp32", threads=1)
-    assert np.isfinite(engine.embed(tokens([[7] * bundle.max_tokens]))).all()
+def test_a_text_as_long_as_the_model_works_and_a_longer_one_is_refused(engine: Engine) -> None:
+    assert np.isfinite(engine.embed(tokens([[7] * 48]))).all()
     with pytest.raises(ValueError, match="49 tokens, 48 at most"):
-        engine.embed(tokens([[7] * (bundle.max_tokens + 1)]))
+        engine.embed(tokens([[7] * 49]))
 
 
 def test_padding_is_counted(bundle: Bundle) -> None:
@@ -113,7 +117,8 @@ def test_null_vectors_tell_texts_apart() -> None:
 
 def test_the_spec_chooses_the_engine(bundle: Bundle) -> None:
     chosen: list[Engine] = [
-        load_engine(bundle, ModelSpec(engine=name), threads=1) for name in ("auto", "onnx", "null")
+        load_engine(bundle, ModelSpec(engine=name), threads=1)
+        for name in ("native", "onnx", "null")
     ]
-    assert [type(engine) for engine in chosen] == [OnnxEngine, OnnxEngine, NullEngine]
+    assert [type(engine) for engine in chosen] == [NativeEngine, OnnxEngine, NullEngine]
     assert {engine.dimension for engine in chosen} == {bundle.dimension}

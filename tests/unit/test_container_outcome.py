@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 from container.fit import PARENT_BYTES, WORKER_BYTES, Machine, fitting_workers
 from container.outcome import Outcome, message_bytes, of_bug, of_user_error, without_secrets
 from embed_job.errors import ExitCode, OutputError
-from embed_job.spec import ExecutionSpec
+from embed_job.spec import ExecutionSpec, JobSpec
 
 GIB = 2**30
 GRAPH_BYTES = 90 * 2**20
+
+
+def spec_of(execution: ExecutionSpec | None = None) -> JobSpec:
+    plain = {"name": "kb", "input": {"uri": "in/"}, "outputs": [{"parquet": {"uri": "out/"}}]}
+    spec = JobSpec.model_validate(plain)
+    return spec.model_copy(update={"execution": execution or spec.execution})
 
 
 @given(text=st.text(), hosts=st.integers(1, 100), code=st.sampled_from(ExitCode))
@@ -73,24 +79,34 @@ def test_credentials_are_masked(text: str, kept: str) -> None:
 def test_workers_are_as_many_as_cores_and_memory_allow(
     cores: int, memory: int, workers: int
 ) -> None:
-    found = fitting_workers(ExecutionSpec(), Machine(cores, memory), graph_bytes=GRAPH_BYTES)
+    found = fitting_workers(spec_of(), Machine(cores, memory), graph_bytes=GRAPH_BYTES)
     assert found.count == workers
     assert found.wanted == max(1, cores)
 
 
 def test_threads_share_the_cores() -> None:
     execution = ExecutionSpec(threads_per_worker=4)
-    found = fitting_workers(execution, Machine(10, 64 * GIB), graph_bytes=GRAPH_BYTES)
+    found = fitting_workers(spec_of(execution), Machine(10, 64 * GIB), graph_bytes=GRAPH_BYTES)
     assert found.count == 2
 
 
 def test_a_number_in_the_spec_is_kept_and_its_lack_of_room_known() -> None:
     execution = ExecutionSpec(workers=9)
-    found = fitting_workers(execution, Machine(4, GIB), graph_bytes=GRAPH_BYTES)
+    found = fitting_workers(spec_of(execution), Machine(4, GIB), graph_bytes=GRAPH_BYTES)
     assert (found.count, found.room) == (9, 2)
 
 
 def test_a_large_model_takes_its_own_size_a_worker() -> None:
     memory = PARENT_BYTES + 3 * (WORKER_BYTES + GIB)
-    found = fitting_workers(ExecutionSpec(), Machine(16, memory), graph_bytes=GIB)
+    found = fitting_workers(spec_of(), Machine(16, memory), graph_bytes=GIB)
     assert found.count == 3
+
+
+@pytest.mark.parametrize(("gpus", "each", "workers"), [(1, 1, 1), (1, 3, 3), (4, 2, 8)])
+def test_processes_of_gpus_are_not_measured_by_what_a_processor_s_need(
+    gpus: int, each: int, workers: int
+) -> None:
+    machine = Machine(4, GIB, tuple(map(str, range(gpus))))
+    execution = ExecutionSpec(workers_per_gpu=each)
+    found = fitting_workers(spec_of(execution), machine, graph_bytes=GRAPH_BYTES)
+    assert (found.count, found.room) == (workers, workers)

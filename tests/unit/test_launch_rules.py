@@ -425,12 +425,6 @@ DOUBTFUL: dict[str, tuple[JobSpec, Known, str, str]] = {
         "compute.instance_type",
         "no type of SageMaker Processing",
     ),
-    "a GPU that nothing uses": (
-        make_spec(instance_type="ml.g5.xlarge"),
-        KNOWN,
-        "compute.instance_type",
-        "has a GPU",
-    ),
     "a folder without its slash, beside others": (
         make_spec(source="s3://data/in"),
         replace(KNOWN, siblings=("s3://data/in-old/",)),

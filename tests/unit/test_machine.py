@@ -1,4 +1,4 @@
-"""Cores and memory as cgroups allow them: both versions, nested, fractional."""
+"""Cores and memory as cgroups, both versions, allow them; GPUs by their device files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embed_job.machine import usable_cores, usable_memory
+from embed_job.machine import gpus, usable_cores, usable_memory
 
 MIB = 2**20
 ALLOWED = len(os.sched_getaffinity(0))
@@ -117,3 +117,34 @@ def test_affinity_counts(tmp_path: Path) -> None:
         assert usable_cores(cgroups=tmp_path, proc=tmp_path) == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+GPU_ID = "GPU-8f6e2b1a-0000-1111-2222-333344445555"
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, ("0", "1")),
+        ({"NVIDIA_VISIBLE_DEVICES": "all"}, ("0", "1")),
+        ({"NVIDIA_VISIBLE_DEVICES": "void"}, ()),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, ("1",)),
+        ({"CUDA_VISIBLE_DEVICES": "1, 0"}, ("1", "0")),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ()),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, ()),
+        ({"CUDA_VISIBLE_DEVICES": "0,2,1"}, ("0",)),
+        ({"CUDA_VISIBLE_DEVICES": GPU_ID}, (GPU_ID,)),
+    ],
+)
+def test_gpus_are_those_of_the_device_files_that_are_not_hidden(
+    tmp_path: Path, environment: dict[str, str], found: tuple[str, ...]
+) -> None:
+    for name in ("nvidia0", "nvidia3", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert gpus(dev=tmp_path, environment=environment) == found
+
+
+def test_a_machine_without_device_files_has_no_gpu(tmp_path: Path) -> None:
+    assert gpus(dev=tmp_path, environment={}) == ()
+    assert gpus(dev=tmp_path, environment={"CUDA_VISIBLE_DEVICES": "0"}) == ()
+    assert gpus(dev=tmp_path / "missing", environment={}) == ()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embed_job.engine.facts import EngineFacts
 from embed_job.errors import OutputError
 from embed_job.manifest import Counts, SplitCounts, SplitManifest, SplitSource, StageTimes
 from embed_job.report.build import build_report
@@ -180,6 +181,33 @@ class TestWarnings:
         assert not build_report(facts(manifest(0), manifest(1))).warnings
 
 
+NATIVE = EngineFacts("native", "CPU", "avx512")
+A10G = EngineFacts("torch", "NVIDIA A10G", "sm_86")
+
+
+class TestEngines:
+    def test_what_ran_is_told_with_its_precision(self) -> None:
+        report = build_report(replace(facts(manifest(0)), engines=[NATIVE, A10G]))
+        told = json.loads(render_json(report))["engines"]
+        assert told[0] == {"engine": "native", "device": "CPU", "instructions": "avx512"}
+        page = render_html(report)
+        assert "native on CPU (avx512), fp32" in page
+        assert "torch on NVIDIA A10G (sm_86), fp32" in page
+        assert Report.model_validate_json(render_json(report)) == report
+
+    def test_a_run_that_embeds_nothing_tells_of_no_engine(self) -> None:
+        report = build_report(facts(manifest(0), fresh=set()))
+        assert report.engines == ()
+        assert "<dt>engine</dt>" not in render_html(report)
+
+    def test_a_library_that_chooses_for_itself_names_no_instructions(self) -> None:
+        assert str(EngineFacts("onnx", "CPU")) == "onnx on CPU"
+
+    def test_processes_of_gpus_are_not_measured_by_cores(self) -> None:
+        run = replace(facts(manifest(0)), engines=[A10G], workers=1)
+        assert not build_report(run).warnings
+
+
 class TestEstimates:
     def with_compute(self, run: RunFacts, **compute: object) -> RunFacts:
         section = ComputeSpec.model_validate(compute)
@@ -194,6 +222,22 @@ class TestEstimates:
     def test_a_price_alone_is_no_cost(self) -> None:
         run = self.with_compute(facts(manifest(0)), price_per_hour_usd=1)
         assert build_report(run).estimates.cost_usd is None
+
+    def test_of_several_types_nothing_is_stated(self) -> None:
+        """What the spec says of one type beside them is of none."""
+        chosen = [{"instance_type": "ml.c7i.4xlarge", "instance_count": 2}]
+        run = self.with_compute(
+            facts(manifest(0)), instance_preferences=chosen, vcpus=8, price_per_hour_usd=1
+        )
+        estimates = build_report(run).estimates
+        assert (estimates.hours_on_compute, estimates.cost_usd) == (None, None)
+        assert estimates.missing == ()
+
+    def test_a_gpu_s_rate_says_nothing_of_vcpus(self) -> None:
+        run = self.with_compute(facts(manifest(0)), vcpus=8, price_per_hour_usd=1)
+        estimates = build_report(replace(run, engines=[A10G])).estimates
+        assert estimates.hours_here is not None
+        assert (estimates.hours_on_compute, estimates.missing) == (None, ())
 
     def test_a_sample_is_scaled_to_the_corpus(self) -> None:
         run = replace(

@@ -115,9 +115,42 @@ class TestMistakes:
 
     def test_wrong_value_names_the_allowed_ones(self) -> None:
         error = mistake(MINIMAL + "model: {precision: fp31}\n")
-        assert "'fp32' or 'int8'" in error.what
+        assert "'fp32', 'fp16', 'bf16' or 'int8'" in error.what
         assert "is 'fp31'" in error.what
         assert error.hint == "Did you mean 'fp32'?"
+
+    @pytest.mark.parametrize(
+        ("written", "meant"),
+        [
+            ("engine: nativ", "native"),
+            ("engine: tourch", "torch"),
+            ("engine: onxx", "onnx"),
+            ("precision: f16", "fp16"),
+            ("precision: int4", "int8"),
+        ],
+    )
+    def test_the_nearest_engine_and_precision_are_named(self, written: str, meant: str) -> None:
+        assert mistake(MINIMAL + f"model: {{{written}}}\n").hint == f"Did you mean '{meant}'?"
+
+    @pytest.mark.parametrize(
+        ("engine", "precision", "has"),
+        [
+            ("native", "fp16", "only fp32, int8"),
+            ("onnx", "bf16", "only fp32, int8"),
+            ("torch", "int8", "only fp32, fp16, bf16"),
+        ],
+    )
+    def test_an_engine_without_the_precision(self, engine: str, precision: str, has: str) -> None:
+        error = mistake(MINIMAL + f"model: {{engine: {engine}, precision: {precision}}}\n")
+        assert error.where == "kb.yaml:6"
+        assert f"engine {engine} has no precision {precision}, {has}" in error.what
+        assert "auto" in error.what
+
+    def test_auto_and_null_take_every_precision(self) -> None:
+        for engine in ("auto", "'null'"):
+            for precision in ("fp32", "fp16", "bf16", "int8"):
+                text = f"{MINIMAL}model: {{engine: {engine}, precision: {precision}}}\n"
+                assert parse_spec(text, name="kb.yaml").model.precision == precision
 
     def test_wrong_type_in_a_union(self) -> None:
         error = mistake(MINIMAL + "execution: {workers: many}\n")

@@ -10,17 +10,19 @@ from pydantic import ValidationError
 
 from embed_job.bundle.files import read_text, sha256_of
 from embed_job.bundle.golden import check_golden
-from embed_job.bundle.info import BundleInfo, fingerprint_of
+from embed_job.bundle.info import INT8_SCHEME, BundleInfo, fingerprint_of
 from embed_job.errors import BundleError, SpecError
 
 __all__ = ["INFO_FILE", "Bundle", "check_golden", "graph_file", "open_bundle"]
 
 INFO_FILE = "bundle.json"
+HALF = ("fp16", "bf16")
+"""Precisions that need nothing of their own in a bundle: they are made of its fp32 weights."""
 IN_IMAGE, IN_CHECKOUT = Path("/models/default"), Path("models/default")
 
 
 def graph_file(precision: str) -> str:
-    """The name of a precision's graph inside the bundle."""
+    """The name of a precision's ONNX graph inside the bundle, where it has one."""
     return "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
 
 
@@ -59,13 +61,15 @@ class Bundle:
     def fingerprint(self, precision: str) -> str:
         """What decides over a vector, as sha256 in hex.
 
-        Two fp32 graphs of the same weights are the same to it. An int8 graph counts as itself:
-        another version of the quantiser may make another.
+        The engine is none of it: all compute a precision alike, up to rounding. An int8 graph
+        counts as itself: another version of the quantiser may make another.
         """
         if precision == "fp32":
             return self.info.fingerprint
-        graph = self.info.files[graph_file(precision)]
-        return fingerprint_of({"fp32": self.info.fingerprint, precision: graph})
+        how = "weights and activations"
+        if precision == "int8":
+            how = self.info.files.get(graph_file(precision), INT8_SCHEME)
+        return fingerprint_of({"fp32": self.info.fingerprint, precision: how})
 
 
 def open_bundle(path: Path, *, precision: str = "fp32", verify: bool = True) -> Bundle:
@@ -93,10 +97,10 @@ def open_bundle(path: Path, *, precision: str = "fp32", verify: bool = True) -> 
             raise BundleError(
                 str(file), "differs from what bundle.json says (sha256)", _again(path, info)
             )
-    if precision not in info.precisions:
+    if precision not in (*info.precisions, *HALF):
         raise BundleError(
             str(path),
-            f"has no {precision} graph (only {', '.join(info.precisions)})",
+            f"has no {precision} (only {', '.join(info.precisions)})",
             f"Make one: embed-job bundle {info.source} --out {path} --precision {precision}",
         )
     return Bundle(path, info)

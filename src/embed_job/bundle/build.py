@@ -11,26 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from embed_job.bundle import INFO_FILE, Bundle, graph_file, open_bundle
+from embed_job.bundle.contents import CONFIG_FILE, WEIGHTS_FILE, dense_file
 from embed_job.bundle.encoder import Linear, is_known, read_encoder
 from embed_job.bundle.fetch import Fetched, fetch
 from embed_job.bundle.files import read_tensors, sha256_of
-from embed_job.bundle.golden import cosines, embed_golden, save_golden
-from embed_job.bundle.golden_texts import golden_texts
+from embed_job.bundle.golden import save_golden
 from embed_job.bundle.info import FORMAT, BundleInfo, Dense, Precision
+from embed_job.bundle.int8 import Loss, add_int8
 from embed_job.bundle.proof import Independent, make_golden, prove
 from embed_job.bundle.recipe import Recipe, read_recipe
 from embed_job.engine.onnx import OnnxEngine
 from embed_job.errors import BundleError
 from embed_job.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Cosines of the int8 graph against fp32 over a sample."""
-
-    texts: int
-    mean: float
-    least: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,9 @@ def build_bundle(
         checks = _write_fp32(folder, recipe, fetched, independent or {})
         loss = None
         if "int8" in precisions:
-            loss = _write_int8(open_bundle(folder, verify=False), sample)
+            bundle = open_bundle(folder, verify=False)
+            loss = add_int8(bundle, sample)
+            _save_info(folder, bundle.info.model_copy(update={"precisions": ("fp32", "int8")}))
         _move(folder, out, work / "old")
     return Built(open_bundle(out, verify=False), made=True, checks=checks, loss=loss)
 
@@ -81,6 +75,7 @@ def _present(
 ) -> Bundle | None:
     """The bundle at out where it is sound and of that source; None where one is to be made.
 
+    One of an older version, which kept no config.json, is made again: engines start from it.
     BundleError where something else is there.
     """
     if not out.exists():
@@ -100,7 +95,8 @@ def _present(
             f"fingerprint {bundle.info.fingerprint[:12]})",
             "Remove the folder, or choose another.",
         )
-    return bundle if set(precisions) <= set(bundle.info.precisions) else None
+    whole = CONFIG_FILE in bundle.info.files and set(precisions) <= set(bundle.info.precisions)
+    return bundle if whole else None
 
 
 def _is_of(bundle: Bundle, source: str, *, revision: str | None) -> bool:
@@ -120,8 +116,7 @@ def _write_fp32(
 ) -> dict[str, float]:
     """Everything of an fp32 bundle, proven against other implementations; the least cosines."""
     dimension = _write_graph(folder / graph_file("fp32"), recipe)
-    shutil.copyfile(recipe.weights, folder / "model.safetensors")
-    shutil.copyfile(recipe.tokenizer, folder / "tokenizer.json")
+    _copy_sources(folder, recipe)
     info = _info(recipe, fetched, dimension)
     bundle = Bundle(folder, info)
     engine = OnnxEngine(bundle, precision="fp32", threads=1)
@@ -131,6 +126,15 @@ def _write_fp32(
     save_golden(folder, "fp32", golden)
     _save_info(folder, info)
     return checks
+
+
+def _copy_sources(folder: Path, recipe: Recipe) -> None:
+    """What engines start from that run no graph: contents.recipe_of reads it again."""
+    shutil.copyfile(recipe.weights.parent / "config.json", folder / CONFIG_FILE)
+    shutil.copyfile(recipe.weights, folder / WEIGHTS_FILE)
+    shutil.copyfile(recipe.tokenizer, folder / "tokenizer.json")
+    for number, path in enumerate(recipe.dense_weights):
+        shutil.copyfile(path, folder / dense_file(number))
 
 
 def _write_graph(path: Path, recipe: Recipe) -> int:
@@ -187,31 +191,6 @@ def _info(recipe: Recipe, fetched: Fetched, dimension: int) -> BundleInfo:
         source_files=recipe.files,
         files={},
     )
-
-
-def _write_int8(bundle: Bundle, sample: Sequence[str] | None) -> Loss:
-    """Add the int8 graph and its golden vectors; its loss over the sample."""
-    from embed_job.bundle.quantize import write_int8
-
-    folder = bundle.path
-    write_int8(folder / graph_file("fp32"), folder / graph_file("int8"))
-    exact = OnnxEngine(bundle, precision="fp32", threads=1)
-    lossy = OnnxEngine(bundle, precision="int8", threads=1)
-    tokenizer = Tokenizer(bundle)
-    save_golden(folder, "int8", make_golden(bundle, lossy, tokenizer))
-    texts = golden_texts(()) if sample is None else sample
-    limit = bundle.max_tokens
-    found = [
-        cosines(left, right)
-        for left, right in zip(
-            embed_golden(texts, exact, tokenizer, max_tokens=limit),
-            embed_golden(texts, lossy, tokenizer, max_tokens=limit),
-            strict=True,
-        )
-    ]
-    values = np.concatenate(found)
-    _save_info(folder, bundle.info.model_copy(update={"precisions": ("fp32", "int8")}))
-    return Loss(len(values), float(values.mean()), float(values.min()))
 
 
 def _save_info(folder: Path, info: BundleInfo) -> None:

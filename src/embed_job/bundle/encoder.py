@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from embed_job.bundle.files import Array, read_tensors
 from embed_job.bundle.recipe import Recipe
@@ -223,3 +225,19 @@ class _Weights:
             down=self.linear(at + names.down),
             output_norm=self.norm(at + names.output_norm),
         )
+
+
+def relative_buckets(tokens: int, *, buckets: int = 32, distance: int = 128) -> npt.NDArray[Any]:
+    """T5's buckets of signed distances, int32 [tokens, tokens]; logarithmic past 8 tokens."""
+    span = np.arange(tokens, dtype=np.int32)
+    behind = span[:, None] - span[None, :]
+    half = buckets // 2
+    exact = half // 2
+    far = np.abs(behind)
+    # float32 throughout, as torch computes it: a bucket's edge falls on the same distance.
+    ratio = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(exact))
+    ratio = ratio / np.float32(math.log(distance / exact)) * np.float32(half - exact)
+    large = np.minimum(exact + ratio.astype(np.int32), half - 1)
+    chosen = np.where(far < exact, far, large) + (behind < 0) * half
+    result: npt.NDArray[Any] = chosen.astype(np.int32)
+    return result

@@ -3,98 +3,21 @@
 Inputs: ``ids`` int32 [texts, tokens], padded on the right; ``lengths`` int32 [texts]. Output:
 ``vectors`` float32 [texts, dimension]. Weights lie beside the graph in a file that ONNX Runtime
 maps, so that there is no limit of 2 GB and workers share the pages they don't repack.
+The native engine reads that file without the graph (bundle/mapped.py).
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-from embed_job.bundle.encoder import Encoder, Layer, Linear, Norm
+from embed_job.bundle.encoder import Encoder, Layer, Linear, Norm, relative_buckets
 from embed_job.bundle.files import Array
+from embed_job.bundle.graph_writer import GraphWriter
 from embed_job.bundle.info import Dense, HeadStep, Pooling
-
-OPSET = 18
-IR_VERSION = 9
-FUSED = "com.microsoft"
-_ALIGN_BYTES = 4096
-_INLINE_BYTES = 1024
-"""Smaller tensors stay in the graph, where shape inference sees them."""
-
-
-class GraphWriter:
-    """Nodes and weights of one graph; a context that closes the file of weights."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.nodes: list[Any] = []
-        self.tensors: list[Any] = []
-        self._data = path.with_suffix(".onnx.data").open("wb")
-
-    def __enter__(self) -> GraphWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._data.close()
-
-    def weight(self, name: str, array: npt.NDArray[Any]) -> str:
-        """Add a constant; its name."""
-        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-        data = array.tobytes()
-        if len(data) <= _INLINE_BYTES:
-            tensor = helper.make_tensor(name, kind, array.shape, data, raw=True)
-        else:
-            tensor = TensorProto(name=name, data_type=kind, dims=array.shape)
-            self._data.write(b"\0" * (-self._data.tell() % _ALIGN_BYTES))
-            tensor.data_location = TensorProto.EXTERNAL
-            place = {"location": Path(self._data.name).name, "offset": self._data.tell()}
-            for key, value in {**place, "length": len(data)}.items():
-                tensor.external_data.add(key=key, value=str(value))
-            self._data.write(data)
-        self.tensors.append(tensor)
-        return name
-
-    def node(self, operator: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        """Add a node of the same name as its output; that name."""
-        outputs = [name, f"{name}_mask"] if operator == "EmbedLayerNormalization" else [name]
-        self.nodes.append(helper.make_node(operator, inputs, outputs, name=name, **attributes))
-        return name
-
-    def fused(self, operator: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        """Add a node of ONNX Runtime's own operators."""
-        return self.node(operator, inputs, name, domain=FUSED, **attributes)
-
-    def ints(self, name: str, *values: int) -> str:
-        return self.weight(name, np.array(values, np.int64))
-
-    def save(self, dimension: int) -> None:
-        """Write the graph; its last node must be named ``vectors``."""
-        value = helper.make_tensor_value_info
-        graph = helper.make_graph(
-            self.nodes,
-            "embed",
-            [
-                value("ids", TensorProto.INT32, ["texts", "tokens"]),
-                value("lengths", TensorProto.INT32, ["texts"]),
-            ],
-            [value("vectors", TensorProto.FLOAT, ["texts", dimension])],
-            self.tensors,
-        )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
-        onnx.save_model(model, str(self.path))
+from embed_job.bundle.mapped import encoder_settings
 
 
 def write_graph(
@@ -109,14 +32,14 @@ def write_graph(
 
     dense holds the weights of each Dense of head, in order.
     """
-    with GraphWriter(path) as graph:
-        states = _embeddings(graph, encoder)
-        bias = _relative_bias(graph, encoder, states)
-        for number, layer in enumerate(encoder.layers):
-            states = _layer(graph, encoder, layer, states, f"layer{number}", bias)
-        pooled = _pool(graph, states, pooling)
-        dimension = _head(graph, pooled, head, dense, encoder.words.shape[1])
-        graph.save(dimension)
+    graph = GraphWriter()
+    states = _embeddings(graph, encoder)
+    bias = _relative_bias(graph, encoder, states)
+    for number, layer in enumerate(encoder.layers):
+        states = _layer(graph, encoder, layer, states, f"layer{number}", bias)
+    pooled = _pool(graph, states, pooling)
+    dimension = _head(graph, pooled, head, dense, encoder.words.shape[1])
+    graph.save(path, dimension=dimension, settings=encoder_settings(encoder))
     return dimension
 
 
@@ -157,22 +80,6 @@ def _relative_bias(graph: GraphWriter, encoder: Encoder, states: str) -> str:
     table = graph.weight("relative_bias", encoder.relative_bias)
     rows = graph.node("Gather", [table, here], "relative_rows", axis=1)
     return graph.node("Unsqueeze", [rows, graph.ints("first_axis", 0)], "attention_bias")
-
-
-def relative_buckets(tokens: int, *, buckets: int = 32, distance: int = 128) -> npt.NDArray[Any]:
-    """T5's buckets of signed distances, int32 [tokens, tokens]; logarithmic past 8 tokens."""
-    span = np.arange(tokens, dtype=np.int32)
-    behind = span[:, None] - span[None, :]
-    half = buckets // 2
-    exact = half // 2
-    far = np.abs(behind)
-    # float32 throughout, as torch computes it: a bucket's edge falls on the same distance.
-    ratio = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(exact))
-    ratio = ratio / np.float32(math.log(distance / exact)) * np.float32(half - exact)
-    large = np.minimum(exact + ratio.astype(np.int32), half - 1)
-    chosen = np.where(far < exact, far, large) + (behind < 0) * half
-    result: npt.NDArray[Any] = chosen.astype(np.int32)
-    return result
 
 
 def _norm(graph: GraphWriter, norm: Norm, name: str) -> list[str]:

@@ -12,6 +12,10 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}$")]
 """A plain name: a bundle never points outside its folder."""
 Precision = Literal["fp32", "int8"]
+"""Those that a bundle has golden vectors of; fp16 and bf16 are held against fp32's."""
+INT8_SCHEME = "w8a8-rows-1"
+"""How the native engine makes 8-bit numbers of weights (by column) and of activations (by row).
+What it does to one number decides over vectors: another way of rounding is another name."""
 Pooling = Literal["mean", "cls", "lasttoken"]
 
 FORMAT = 1

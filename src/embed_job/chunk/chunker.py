@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "Chunker", "Ending", "Window"]
 
-MAX_WINDOW_CHUNKS = 2_048
+MIN_WINDOW_CHUNKS = 2_048
 """Bounds a window where texts are short: its vectors are 3 MB at dimension 384. Eight times as many
-cost a worker 90 MB more at its peak and save 0.8 % of padding."""
+cost a worker 90 MB more at its peak and save 0.8 % of padding, so only an engine of large batches
+gets more."""
 _GROUP_DOCUMENTS = 1_024
 _LONGEST_TOKEN_CHARS = 8
 """A text of more characters a token than this is rare: it is not tokenised whole on a guess."""
@@ -65,17 +66,23 @@ class Chunker:
         whole = self._stretch_chars if strategy == "truncate" else _LONGEST_TOKEN_CHARS * max_tokens
         self._whole_chars = min(whole, self._stretch_chars)
 
-    def iter_windows(self, documents: Iterable[Document], *, window_bytes: int) -> Iterator[Window]:
+    def iter_windows(
+        self,
+        documents: Iterable[Document],
+        *,
+        window_bytes: int,
+        window_chunks: int = MIN_WINDOW_CHUNKS,
+    ) -> Iterator[Window]:
         """Windows of chunks, every document in order; documents are read as windows are taken.
 
         A window is closed once its chunks' text reaches window_bytes (UTF-8) or
-        ``MAX_WINDOW_CHUNKS``. It goes beyond by one group of short documents at most: one
+        there are window_chunks. It goes beyond by one group of short documents at most: one
         stretch of text, 1,024 documents.
         """
         window = Filling()
         for piece in self._pieces(documents):
             window.add(piece)
-            if window.bytes >= window_bytes or len(window.chunks) >= MAX_WINDOW_CHUNKS:
+            if window.bytes >= window_bytes or len(window.chunks) >= window_chunks:
                 yield window.close()
                 window = Filling()
         if window.chunks:

@@ -28,7 +28,11 @@ def bundle_command(
         str | None, typer.Option("--revision", help="Revision on the hub: a commit, tag or branch.")
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32, or int8 to add a lossy, faster graph.")
+        str,
+        typer.Option(
+            "--precision",
+            help="fp32 (fp16 and bf16 need no more), or int8 to add the lossy one, faster on CPUs.",
+        ),
     ] = "fp32",
     sample: Annotated[
         Path | None,

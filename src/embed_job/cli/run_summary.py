@@ -95,6 +95,8 @@ def _figures(report: Report) -> Iterator[tuple[str, str | Text]]:
     for reason, count in sorted(report.rejected_by_reason.items(), key=lambda item: -item[1]):
         yield "rejected", Text(f"{count:,} {reason}", style="yellow")
     yield "rate", _rate(report)
+    for engine in report.engines:
+        yield "engine", f"{excerpt(str(engine), limit=80)}, {report.spec['model']['precision']}"
     yield "time", f"{report.wall_s:.1f} s, {report.load_s:.1f} s of it to load the model"
     yield "padding", f"{report.padding_fraction:.1%} of what the model was given"
     truncated = report.truncated

@@ -8,9 +8,10 @@ import numpy as np
 
 from embed_job.bundle import Bundle, open_bundle
 from embed_job.commit.commits import Commits
-from embed_job.engine import Vectors
+from embed_job.engine import Vectors, load_engine
 from embed_job.errors import BundleError, OutputError, UserError
 from embed_job.manifest import DatasetDescriptor
+from embed_job.spec import HALF, ModelSpec
 from embed_job.storage import join, resolve, store_for
 
 QUERY_PROMPT = "query"
@@ -69,9 +70,10 @@ def open_same_model(path: Path, *, precision: str, model_fingerprint: str) -> Bu
 def embed_query(bundle: Bundle, text: str, *, precision: str, threads: int = 1) -> Vectors:
     """A question's vector, float32 [dimension], with the bundle's prompt for questions.
 
-    What exceeds the model's maximum is cut off. Raises UserError where there is nothing to embed.
+    On the processor, whatever made the vectors: of fp16 and bf16 in fp32, which they differ from
+    by rounding. What exceeds the model's maximum is cut off. Raises UserError where there is
+    nothing to embed.
     """
-    from embed_job.engine.onnx import OnnxEngine
     from embed_job.tokenizer import Tokenizer
 
     try:
@@ -83,12 +85,21 @@ def embed_query(bundle: Bundle, text: str, *, precision: str, threads: int = 1) 
     has_own = QUERY_PROMPT in bundle.info.prompts
     tokenizer = Tokenizer(bundle, prompt=bundle.prompt_text(QUERY_PROMPT if has_own else None))
     tokens, _ = tokenizer.encode_truncated([text], bundle.max_tokens)
-    vector: Vectors = OnnxEngine(bundle, precision=precision, threads=threads).embed(tokens)[0]
+    engine = _on_processor(bundle, "fp32" if precision in HALF else precision)
+    vector: Vectors = load_engine(bundle, engine, threads=threads).embed(tokens)[0]
     if not np.isfinite(vector).all():
         raise BundleError(
             str(bundle.path), "answers the question with NaN", "Check it: embed-job bundle."
         )
     return vector
+
+
+def _on_processor(bundle: Bundle, precision: str) -> ModelSpec:
+    """The engine for one text: loading torch would take longer than any of them."""
+    from embed_job.engine import native
+
+    name = "native" if native.can_run(bundle, precision=precision) else "onnx"
+    return ModelSpec.model_validate({"engine": name, "precision": precision})
 
 
 def _named_by_report(folder: str) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from embed_job.engine import Tokens, Vectors
+from embed_job.engine.facts import EngineFacts
 
 _ROWS = 4096
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -19,6 +22,9 @@ class NullEngine:
     """
 
     def __init__(self, *, dimension: int) -> None:
+        self.batch_tokens = 512
+        self.packs = True
+        self.facts = EngineFacts("null", "CPU")
         self.dimension = dimension
         table = np.random.default_rng(20240229).standard_normal((_ROWS, dimension), np.float32)
         self._table = table / np.linalg.norm(table, axis=1, keepdims=True)
@@ -38,6 +44,10 @@ class NullEngine:
         rows = ((sums * _MIX) >> np.uint64(52)).astype(np.int64)
         vectors: Vectors = self._table[rows]
         return vectors
+
+    def embed_each(self, batches: Iterable[Tokens]) -> Iterator[Vectors]:
+        """Vectors of batch after batch, one at a time."""
+        return map(self.embed, batches)
 
     def padded_tokens(self, batch: Tokens) -> int:
         """Tokens of the batch: nothing is padded."""

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from embed_job.bundle import Bundle, graph_file
 from embed_job.engine import Tokens, Vectors, pad
+from embed_job.engine.facts import EngineFacts
 from embed_job.errors import BundleError
+
+BATCH_TOKENS = 512
+"""Small batches stay in a core's cache."""
 
 
 class OnnxEngine:
     """A bundle's graph, loaded. threads: cores that one batch is computed on."""
 
     def __init__(self, bundle: Bundle, *, precision: str, threads: int) -> None:
+        self.batch_tokens = BATCH_TOKENS
+        self.packs = False
+        self.facts = EngineFacts("onnx", "CPU")
         self.dimension = bundle.dimension
         self._max_tokens = bundle.max_tokens
         self._pad_token_id = bundle.info.pad_token_id
@@ -34,6 +42,10 @@ class OnnxEngine:
         ids = pad(batch, pad_token_id=self._pad_token_id)
         vectors: Vectors = self._session.run(["vectors"], {"ids": ids, "lengths": lengths})[0]
         return vectors
+
+    def embed_each(self, batches: Iterable[Tokens]) -> Iterator[Vectors]:
+        """Vectors of batch after batch, one at a time."""
+        return map(self.embed, batches)
 
     def padded_tokens(self, batch: Tokens) -> int:
         """Tokens computed for a batch: its rows times its longest text."""
@@ -59,6 +71,12 @@ def _session(bundle: Bundle, *, precision: str, threads: int) -> Any:
     # Workers are as many as cores: a thread that spins takes another worker's time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     path = bundle.path / graph_file(precision)
+    if not path.is_file():
+        raise BundleError(
+            str(bundle.path),
+            f"has no {precision} graph: its {precision} is computed by the native engine",
+            "Leave model.engine out, and run `embed-job doctor` where there are no native kernels.",
+        )
     try:
         return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     except Exception as error:

@@ -67,6 +67,7 @@ def fleet_facts(
         rejected_examples=rejected_examples(store, folder, manifests),
         duplicates_across_splits=verdict.duplicates.count,
         duplicate_examples=[found.doc_id for found in verdict.duplicates.listed],
+        engines=list(dict.fromkeys(engine for record in records for engine in record.engines)),
         hosts=host_reports(records, fresh),
     )
 
@@ -114,4 +115,5 @@ def _host_report(
         seconds=record and max(0.0, record.finished_at - record.started_at),
         workers=record and record.workers,
         machine=record and record.machine,
+        engines=record.engines if record else (),
     )

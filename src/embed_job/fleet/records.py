@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 
 from embed_job.commit.commits import Commits, encode_record, read_record
+from embed_job.engine.facts import EngineFacts
 from embed_job.manifest import FORMAT_VERSION, Record, SplitCounts
 from embed_job.report.model import DeliveryFacts, Machine
 from embed_job.storage import Store, list_files
@@ -17,7 +18,8 @@ class HostRecord(Record):
     planned: identities of the splits of its share, committed before or not; None where all hosts
     share one plan. without_splits: its files that hold nothing to embed. embedded, counts: what
     this host committed. exit_code as of :class:`embed_job.errors.ExitCode`. Unix seconds.
-    delivery: what it sent to the index while it embedded, where there is one.
+    engines: that its workers ran on. delivery: what it sent to the index while it embedded, where
+    there is one.
     """
 
     format_version: int = FORMAT_VERSION
@@ -34,6 +36,7 @@ class HostRecord(Record):
     workers: int
     load_s: float
     machine: Machine
+    engines: tuple[EngineFacts, ...] = ()
     started_at: float
     finished_at: float
     delivery: DeliveryFacts | None = None

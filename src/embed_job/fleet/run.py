@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embed_job.embedding import Work, cases_of, embed_supply, outlook_of, worker_count
+from embed_job.embedding import Work, cases_of, crew_of, embed_supply, outlook_of
 from embed_job.errors import ExitCode, OutputError, output_error
 from embed_job.fleet import Host
 from embed_job.fleet.board import Board
@@ -159,7 +159,7 @@ class _Share:
         """Embed this host's share, or as much of the common plan as there is to claim."""
         plan, host = self._plan, self._host
         cases = cases_of(plan)
-        workers = min(worker_count(plan.spec.execution), len(cases))
+        workers = min(crew_of(plan.spec).workers, len(cases))
         embed = partial(
             embed_supply, plan, progress=progress, stop=stop, spool=spool, host=host.name,
             committed=loader.add if loader else lambda _: None,
@@ -212,6 +212,7 @@ class _Share:
             incidents=tuple(work.incidents),
             workers=work.workers,
             load_s=work.load_s,
+            engines=work.engines,
             machine=this_machine(),
             started_at=self._started_at,
             finished_at=time.time(),

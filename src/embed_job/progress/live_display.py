@@ -44,6 +44,8 @@ class RichProgress:
         self._meter.loaded(rows=rows, rejected=rejected, stored_bytes=stored_bytes)
 
     def event(self, name: str, /, **facts: object) -> None:
+        if name == "engine":
+            return  # no trouble, and the summary tells of it
         told = ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None)
         line = f"[yellow]{escape(name.replace('_', ' '))}[/] [dim]{escape(told[:500])}[/]"
         self._console.print(line, highlight=False)

@@ -75,6 +75,7 @@ def build_report(facts: RunFacts) -> Report:
         ),
         hosts=tuple(facts.hosts),
         workers=_workers(facts, fresh, throughput.embedding_s),
+        engines=tuple(facts.engines),
         splits=splits,
         machine=facts.machine,
         inputs=facts.inputs.model_copy(

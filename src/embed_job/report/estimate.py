@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from embed_job.manifest import SplitCounts
 from embed_job.report.model import Estimates, RunFacts, Throughput
+from embed_job.spec.compute import ComputeSpec
 
 
 def estimate(
@@ -17,7 +20,7 @@ def estimate(
     # A run that finds everything done starts no worker; then those of before count.
     workers = facts.workers or len({manifest.worker for manifest in facts.manifests})
     hours_here = _hours(tokens, rate and rate * workers)
-    compute = facts.spec.compute
+    compute = _only_type(facts)
     cores = compute.vcpus * compute.instance_count if compute and compute.vcpus else None
     core_rate = rate and rate / facts.spec.execution.threads_per_worker
     hours = _hours(tokens, core_rate and cores and core_rate * cores)
@@ -34,15 +37,29 @@ def estimate(
         cost_usd=cost,
         usd_per_million_documents=_per_million(cost, documents),
         usd_per_million_tokens=_per_million(cost, tokens),
-        missing=tuple(
-            key
-            for key, value in {
-                "compute.vcpus": cores,
-                "compute.price_per_hour_usd": price,
-            }.items()
-            if value is None
-        ),
+        missing=_missing(facts, {"compute.vcpus": cores, "compute.price_per_hour_usd": price}),
     )
+
+
+def _only_type(facts: RunFacts) -> ComputeSpec | None:
+    """The spec's machines, where they are of one type and this run's rate says something of them:
+    a GPU's says nothing of vCPUs."""
+    compute = facts.spec.compute
+    if compute is None or compute.instance_preferences or _on_gpu(facts):
+        return None
+    return compute
+
+
+def _on_gpu(facts: RunFacts) -> bool:
+    return any(engine.device != "CPU" for engine in facts.engines)
+
+
+def _missing(facts: RunFacts, found: Mapping[str, float | None]) -> tuple[str, ...]:
+    """Keys that would tell more; none where the spec may not have them, or they would not."""
+    compute = facts.spec.compute
+    if _on_gpu(facts) or (compute is not None and compute.instance_preferences):
+        return ()
+    return tuple(key for key, value in found.items() if value is None)
 
 
 def _scale(facts: RunFacts) -> float | None:

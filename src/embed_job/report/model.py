@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from embed_job.engine.facts import EngineFacts
 from embed_job.manifest import Counts, SplitManifest, StageTimes
 from embed_job.spec import JobSpec
 
@@ -119,7 +120,7 @@ class Machine(Part):
 class HostReport(Part):
     """One machine of a job of several. seconds: from its start to its end; busy_s: of its workers
     together. ended: whether it came to its end and said so; machine, workers, seconds: None where
-    it did not."""
+    it did not. engines: that its workers ran on."""
 
     host: str
     splits: int
@@ -132,6 +133,7 @@ class HostReport(Part):
     seconds: float | None = None
     workers: int | None = None
     machine: Machine | None = None
+    engines: tuple[EngineFacts, ...] = ()
 
 
 class Inputs(Part):
@@ -266,7 +268,8 @@ class Report(Part):
 
     ok: nothing is wrong; problems: what is, each in one line; warnings: what is worth a look.
     peak_rss_bytes: of the largest worker. hosts: empty where one machine did all; else machine is
-    the first of them, and load_s of the slowest.
+    the first of them, and load_s of the slowest. engines: that this run embedded on, each once;
+    none where it embedded nothing.
     """
 
     format_version: int = 1
@@ -295,6 +298,7 @@ class Report(Part):
     resumed: Resumed
     hosts: tuple[HostReport, ...] = ()
     workers: tuple[WorkerReport, ...]
+    engines: tuple[EngineFacts, ...] = ()
     splits: tuple[SplitReport, ...]
     machine: Machine
     inputs: Inputs
@@ -311,7 +315,8 @@ class RunFacts:
 
     manifests: every split that counts. fresh: identities of those that this run embedded.
     load_s: until the first worker was ready. incidents: workers that died and splits that failed,
-    a line each. Examples beyond the first hundred are dropped. hosts: those of a job of several.
+    a line each. Examples beyond the first hundred are dropped. engines: that its workers ran on.
+    hosts: those of a job of several.
     index: what became of the opensearch output, where there is one and the run came so far;
     index_s: seconds that it took when all was embedded.
     """
@@ -334,6 +339,7 @@ class RunFacts:
     duplicate_examples: Sequence[str] = ()
     sample: SampleInfo | None = None
     examples: Sequence[NearestExample] = ()
+    engines: Sequence[EngineFacts] = ()
     hosts: Sequence[HostReport] = ()
     index: IndexReport | None = None
     index_s: float = 0.0

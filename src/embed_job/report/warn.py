@@ -48,6 +48,8 @@ def warnings(facts: RunFacts, counts: SplitCounts, splits: Sequence[SplitReport]
 def _worker_slots(facts: RunFacts) -> int:
     """The workers that the spec asks for, whether there was work for each or not."""
     execution = facts.spec.execution
+    if any(engine.device != "CPU" for engine in facts.engines):
+        return facts.workers  # how many share a GPU follows from more than cores
     if execution.workers == "auto":
         return max(1, facts.machine.cores // execution.threads_per_worker)
     return execution.workers

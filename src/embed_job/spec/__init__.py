@@ -130,6 +130,15 @@ class ChunkSpec(Section):
         return self
 
 
+HALF = ("fp16", "bf16")
+PRECISIONS = {
+    "native": ("fp32", "int8"),
+    "onnx": ("fp32", "int8"),
+    "torch": ("fp32", *HALF),
+}
+"""Which engine computes in which precision; of auto and null, any may be asked."""
+
+
 class ModelSpec(Section):
     """Which bundle, on which engine."""
 
@@ -137,18 +146,31 @@ class ModelSpec(Section):
         Path("/models/default"),
         description="The model bundle's folder; outside the image this default is models/default.",
     )
-    engine: Literal["auto", "onnx", "null"] = Field(
+    engine: Literal["auto", "native", "onnx", "torch", "null"] = Field(
         "auto",
-        description="auto: onnx. null: vectors that are a hash of the tokens, "
-        "to measure or test everything but the model.",
+        description="auto: torch where there is a GPU, else native where it knows the model, else "
+        "onnx. null: vectors that are a hash of the tokens, to measure or test everything but "
+        "the model.",
     )
-    precision: Literal["fp32", "int8"] = Field(
-        "fp32", description="int8 is lossy and needs a bundle made with --precision int8."
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = Field(
+        "fp32",
+        description="fp16 (cosine 0.9999 to fp32 at least) and bf16 (0.999) are for the torch "
+        "engine on a GPU. int8 is lossy, for CPUs, and needs a bundle made with --precision int8.",
     )
     prompt: str | None = Field(
         None,
         description="Name of the bundle's prompt put before each document; unset: its default.",
     )
+
+    @model_validator(mode="after")
+    def _engine_has_precision(self) -> ModelSpec:
+        known = PRECISIONS.get(self.engine)
+        if known is not None and self.precision not in known:
+            raise ValueError(
+                f"engine {self.engine} has no precision {self.precision}, only "
+                f"{', '.join(known)}; engine: auto takes one that has it"
+            )
+        return self
 
 
 class ParquetOutput(Section):
@@ -180,11 +202,25 @@ class ExecutionSpec(Section):
     """How a machine is used. Nothing here changes a vector or a row."""
 
     workers: Literal["auto"] | int = Field(
-        "auto", description="Processes; auto: the cores this process may use ÷ threads_per_worker."
+        "auto",
+        description="Processes; auto: the cores this process may use ÷ threads_per_worker, and on "
+        "GPUs workers_per_gpu for each.",
     )
-    threads_per_worker: int = Field(1, ge=1, description="Threads of the model in one process.")
-    batch_tokens: int = Field(
-        512, ge=16, description="Tokens of a batch, padding included; a longer text goes alone."
+    workers_per_gpu: Literal["auto"] | int = Field(
+        "auto",
+        description="Processes that share one GPU; auto: one for 2 cores, 8 at most.",
+    )
+    threads_per_worker: int = Field(
+        1,
+        ge=1,
+        description="Threads of the model in one process; above 1, documents are read and "
+        "tokenised, and rows are written, while the model works. On a GPU that is always so, and "
+        "all cores tokenise.",
+    )
+    batch_tokens: Literal["auto"] | int = Field(
+        "auto",
+        description="Tokens of a batch, padding included, 16 at least; a longer text goes alone. "
+        "auto: what the engine runs best with.",
     )
     window_mib: float = Field(
         4, gt=0, le=1024, description="MiB of text that are sorted by length at a time."
@@ -199,11 +235,12 @@ class ExecutionSpec(Section):
         8, ge=0, description="Documents of one split that may kill their worker and be set aside."
     )
 
-    @field_validator("workers")
+    @field_validator("workers", "workers_per_gpu", "batch_tokens")
     @classmethod
-    def _at_least_one(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("at least 1, or auto")
+    def _enough_or_auto(cls, value: int | str, info: ValidationInfo) -> int | str:
+        least = 16 if info.field_name == "batch_tokens" else 1
+        if isinstance(value, int) and value < least:
+            raise ValueError(f"at least {least}, or auto")
         return value
 
 

@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from embed_job.admit import Exclusion
+from embed_job.engine.facts import EngineFacts
 from embed_job.errors import UserError
 from embed_job.manifest import DatasetDescriptor, SplitManifest
 from embed_job.progress.meter import ProgressUpdate
@@ -19,7 +20,9 @@ class WorkerConfig:
     """All that a worker process is given when it starts.
 
     input_uri: where splits are read. target_uri, bundle: None: those of the spec.
-    temporary: as of :func:`embed_job.storage.store_for`, for the target.
+    temporary: as of :func:`embed_job.storage.store_for`, for the target. gpus: the CUDA devices
+    that the workers share, worker n on the one of place n modulo their number. threads: that
+    tokenise in one worker.
     """
 
     number: int
@@ -31,6 +34,8 @@ class WorkerConfig:
     target_uri: str | None = None
     bundle: Path | None = None
     temporary: Path | None = None
+    gpus: tuple[str, ...] = ()
+    threads: int = 1
 
 
 class Kind(Enum):
@@ -55,9 +60,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has loaded and checked its model."""
+    """The worker has loaded and checked its model, on the engine that it tells of."""
 
     load_s: float
+    engine: EngineFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,13 @@ class Survived:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that the user should know, while the work goes on."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """A mistake that only the user can mend: the run ends."""
 
@@ -83,9 +96,13 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The task raised something unforeseen; treated as if it had killed its worker."""
+    """The task raised something unforeseen; treated as if it had killed its worker.
+
+    is_last: it does kill it. What fails on a GPU may leave the process without the use of it.
+    """
 
     traceback: str
+    is_last: bool = False
 
 
-Answer = Ready | ProgressUpdate | Embedded | Survived | Stopped | Crashed
+Answer = Ready | ProgressUpdate | Noted | Embedded | Survived | Stopped | Crashed

@@ -6,23 +6,25 @@ Each worker has a pipe of its own, so one that is killed can neither block nor c
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from embed_job.engine.facts import EngineFacts
 from embed_job.errors import WorkerError
 from embed_job.manifest import SplitManifest
 from embed_job.progress.meter import ProgressUpdate
 from embed_job.workers.case import SplitCase
+from embed_job.workers.environment import environment, environment_of
 from embed_job.workers.messages import (
     Answer,
     Crashed,
     Embedded,
+    Noted,
     Ready,
     Stopped,
     Survived,
@@ -33,20 +35,6 @@ from embed_job.workers.worker import work
 
 _POLL_S = 0.25
 _MAX_START_DEATHS = 3
-
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
-}
-"""What a worker starts with: parallelism is the pool's, not its libraries', and Arrow's own
-allocators keep what they were given once, about 45 MB a worker. glibc raises its threshold for
-giving large blocks back to the system as it goes: fixed, a worker's peak grows by 17 % from ten
-thousand to a million short documents instead of 26 %. It all has to stand before the process
-starts, as unpickling its arguments imports the libraries."""
 
 Clock = Callable[[], float]
 
@@ -104,6 +92,8 @@ class Pool:
         self._began = clock()
         self.load_s = 0.0
         """Seconds until the first worker was ready."""
+        self.engines: dict[EngineFacts, None] = {}
+        """What workers have told that they run on, each once, in that order."""
 
     def run(self) -> None:
         """Commit every split of the supply.
@@ -135,7 +125,7 @@ class Pool:
             name=f"embed-job-worker-{number}",
             daemon=True,
         )
-        with _environment(_ENVIRONMENT):
+        with environment(environment_of(self._config, number)):
             process.start()
         theirs.close()
         self._members.append(_Member(process, ours, number, self._clock()))
@@ -172,7 +162,8 @@ class Pool:
                 for answer in _waiting(member.connection):
                     self._hear(member, answer)
             except (EOFError, OSError):
-                self._bury(member, "")
+                if member in self._members:  # else it told of its end, and is buried
+                    self._bury(member, "")
 
     def _hear(self, member: _Member, answer: Answer) -> None:
         member.last_word = self._clock()
@@ -183,6 +174,9 @@ class Pool:
                 member.ready = True
                 self._start_deaths = 0
                 self.load_s = self.load_s or self._clock() - self._began
+                self._meet(answer.engine)
+            case Noted():
+                self._listener.event("worker_says", {"worker": member.number, "what": answer.what})
             case Stopped():
                 raise answer.error
             case Embedded():
@@ -195,15 +189,23 @@ class Pool:
                 case.survived(answer.records)
                 self._requeue(case)
             case Crashed():
-                case = self._release(member)
-                how = answer.traceback.strip().splitlines()[-1][:300]
-                facts: dict[str, object] = {
-                    "split": case.name,
-                    "how": how,
-                    "traceback": answer.traceback,
-                }
-                self._listener.event("split_failed", facts)
-                self._settle_death(case, how)
+                self._hear_crash(member, answer)
+
+    def _hear_crash(self, member: _Member, answer: Crashed) -> None:
+        how = answer.traceback.strip().splitlines()[-1][:300]
+        name = member.case and member.case.name
+        facts: dict[str, object] = {"split": name, "how": how, "traceback": answer.traceback}
+        self._listener.event("split_failed", facts)
+        if answer.is_last:
+            self._bury(member, how)
+        else:
+            self._settle_death(self._release(member), how)
+
+    def _meet(self, engine: EngineFacts) -> None:
+        """Tell of an engine once, however many workers run on it."""
+        if engine not in self.engines:
+            self.engines[engine] = None
+            self._listener.event("engine", asdict(engine))
 
     def _release(self, member: _Member) -> SplitCase:
         case, member.case = member.case, None
@@ -262,21 +264,6 @@ class Pool:
             member.process.join()
             member.connection.close()
         self._members.clear()
-
-
-@contextmanager
-def _environment(wanted: dict[str, str]) -> Iterator[None]:
-    """Variables for the processes that are started inside; afterwards all is as before."""
-    former = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in former.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _waiting(connection: Connection) -> Iterator[Answer]:

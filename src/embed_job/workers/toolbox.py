@@ -47,6 +47,7 @@ def load_toolbox(config: WorkerConfig) -> Toolbox:
         spool=Path(config.spool),
         host=config.host,
         worker=config.number,
+        overlap=bool(config.gpus) or spec.execution.threads_per_worker > 1,
     )
 
 

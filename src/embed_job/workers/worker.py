@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import signal
@@ -30,6 +31,7 @@ def work(connection: Connection, config: WorkerConfig) -> None:
     threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
     voice = _Voice(connection)
 
+    logging.getLogger("embed_job").addHandler(_Telling(voice))
     from embed_job.errors import UserError, output_error
     from embed_job.workers.messages import Crashed, Ready, Stopped
     from embed_job.workers.toolbox import load_toolbox
@@ -37,7 +39,7 @@ def work(connection: Connection, config: WorkerConfig) -> None:
     try:
         began = time.perf_counter()
         tools = load_toolbox(config)
-        voice.say(Ready(time.perf_counter() - began))
+        voice.say(Ready(time.perf_counter() - began, tools.engine.facts))
     except UserError as error:
         voice.say(Stopped(error))
         return
@@ -51,7 +53,9 @@ def work(connection: Connection, config: WorkerConfig) -> None:
             explained = output_error(error, config.spec.parquet.uri)
             voice.say(Stopped(explained) if explained else Crashed(traceback.format_exc()))
         except Exception:  # noqa: BLE001 - the parent bisects the split, whatever it was
-            voice.say(Crashed(traceback.format_exc()))
+            voice.say(Crashed(traceback.format_exc(), is_last=bool(config.gpus)))
+            if config.gpus:
+                os._exit(1)
 
 
 class _WithoutPandas(MetaPathFinder):
@@ -79,7 +83,10 @@ def _perform(task: Task, tools: Toolbox, voice: _Voice) -> Answer:
 
     if task.kind is not Kind.EMBED:
         chosen = range(task.first, task.last) if task.kind is Kind.PROBE else range(0)
-        return Survived(probe_split(task.split, tools, exclude=task.exclude, chosen=chosen))
+        records = probe_split(
+            task.split, tools, exclude=task.exclude, chosen=chosen, report=voice.progress
+        )
+        return Survived(records)
     exclude = dict(task.exclude)
     while True:
         try:
@@ -88,25 +95,41 @@ def _perform(task: Task, tools: Toolbox, voice: _Voice) -> Answer:
             exclude[refused.ordinal] = refused.exclusion
 
 
+class _Telling(logging.Handler):
+    """Passes warnings of the engine and its like on to the parent."""
+
+    def __init__(self, voice: _Voice) -> None:
+        super().__init__(logging.WARNING)
+        self._voice = voice
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from embed_job.workers.messages import Noted
+
+        self._voice.say(Noted(record.getMessage()))
+
+
 class _Voice:
-    """What the worker says; small steps of progress are gathered."""
+    """What the worker says; small steps of progress are gathered. Threads may share it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._speaking = threading.Lock()
         self._documents = self._bytes = self._tokens = self._rejected = 0
         self._last = time.monotonic()
 
     def say(self, answer: Answer) -> None:
-        self._flush()
-        self._connection.send(answer)
+        with self._speaking:
+            self._flush()
+            self._connection.send(answer)
 
     def progress(self, step: ProgressUpdate) -> None:
-        self._documents += step.documents
-        self._bytes += step.bytes
-        self._tokens += step.tokens
-        self._rejected += step.rejected
-        if time.monotonic() - self._last >= _PROGRESS_INTERVAL_S:
-            self._flush()
+        with self._speaking:
+            self._documents += step.documents
+            self._bytes += step.bytes
+            self._tokens += step.tokens
+            self._rejected += step.rejected
+            if time.monotonic() - self._last >= _PROGRESS_INTERVAL_S:
+                self._flush()
 
     def _flush(self) -> None:
         from embed_job.progress.meter import ProgressUpdate
