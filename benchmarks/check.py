@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.baseline import run_baseline
 from benchmarks.corpus import FIELDS, read_jsonl, text_of, write_jsonl
 from benchmarks.job import Job, cosines, output_vectors, read_rows, read_vectors, run_job
+from benchmarks.peers.programs import BASELINE, Machine, run_program
 from embed_job.bundle import open_bundle
 from embed_job.tokenizer import Tokenizer
 
 LEAST_COSINE = 0.9999
+_BATCH = ("--batch-size", "8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,11 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What both sides are given. threads: of the baseline."""
+    """What both sides are given. machine: for the baseline."""
 
     work: Path
-    model: Path
     bundle: Path
-    threads: int
+    machine: Machine
 
 
 def check_agreement(inputs: Inputs, sources: list[Path], *, long_documents: int) -> Agreement:
@@ -50,9 +50,7 @@ def check_agreement(inputs: Inputs, sources: list[Path], *, long_documents: int)
     ran = run_job(job)
     theirs = inputs.work / "check-baseline.parquet"
     ids = inputs.work / "check-ids.npz"
-    run_baseline(
-        both, theirs, model=inputs.model, batch_size=8, threads=inputs.threads, ids_out=ids
-    )
+    run_program(BASELINE, both, theirs, inputs.machine, [*_BATCH, "--ids-out", str(ids)])
     found = cosines(output_vectors(job), read_vectors([theirs]))
     failures = _token_failures(job, inputs.bundle, ids)
     if found.min() < LEAST_COSINE:
@@ -109,7 +107,5 @@ def _check_chunks(inputs: Inputs, source: Path, count: int) -> np.ndarray:
     texts = inputs.work / "check-chunks.jsonl"
     write_jsonl(texts, rows)
     theirs = inputs.work / "check-chunks-baseline.parquet"
-    run_baseline(
-        texts, theirs, model=inputs.model, batch_size=8, threads=inputs.threads, fields=("text",)
-    )
+    run_program(BASELINE, texts, theirs, inputs.machine, [*_BATCH, "--fields", "text"])
     return cosines(output_vectors(job), read_vectors([theirs]))

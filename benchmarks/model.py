@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
-from benchmarks.results import say
+from benchmarks.peers.environments import NotInstalledError, python_of
+from benchmarks.results import ROOT, say
 from embed_job.bundle.build import build_bundle
 from embed_job.bundle.carrier import DEFAULT_FILES, check_files
 from embed_job.bundle.fetch import fetch
@@ -32,3 +34,20 @@ def model_bundle(work: Path) -> Path:
     path = work / "bundle"
     build_bundle(str(model_folder(work)), path, precisions=("fp32", "int8"))
     return path
+
+
+def onnx_folders(work: Path) -> None:
+    """The model as ONNX peers read it, in work/onnx; kept. Where its exporter is not installed
+    there is none, and those peers say so."""
+    out = work / "onnx"
+    if (out / "made").exists():
+        return
+    try:
+        python = python_of("onnx")
+    except NotInstalledError as error:
+        say(f"no ONNX model for peers: {error}")
+        return
+    say("exporting the model to ONNX for peers")
+    command = [str(python), "-m", "benchmarks.peers.export_onnx", str(model_folder(work)), str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (out / "made").touch()

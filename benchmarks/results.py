@@ -35,12 +35,12 @@ class Setting:
 @dataclass(frozen=True, slots=True)
 class Target:
     """A goal and what was measured. A missed speed is printed, never a failure: timings depend on
-    the machine and on what else runs there."""
+    the machine and on what else runs there. met: None where nothing was measured."""
 
     what: str
     goal: str
     measured: str
-    met: bool
+    met: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +63,23 @@ class Section:
 
     def markdown(self) -> str:
         """The section under a heading of the second level."""
-        parts = [f"## {self.title}"]
-        parts += [_table(table.headers, table.rows) for table in self.tables]
+        parts = [f"## {self.title}", self.figures(), *self.notes]
+        parts += [f"**FAILED**: {failure}" for failure in self.failures]
+        return "\n\n".join(parts) + "\n"
+
+    def figures(self, *, tables: bool = True) -> str:
+        """The tables and the targets, or the targets alone."""
+        parts = [_table(table.headers, table.rows) for table in self.tables if tables]
         if self.targets:
             rows = [
-                (target.what, target.goal, target.measured, "met" if target.met else "**missed**")
+                (target.what, target.goal, target.measured, _VERDICTS[target.met])
                 for target in self.targets
             ]
             parts.append(_table(("target", "goal", "measured", ""), rows))
-        parts += self.notes
-        parts += [f"**FAILED**: {failure}" for failure in self.failures]
-        return "\n\n".join(parts) + "\n"
+        return "\n\n".join(parts)
+
+
+_VERDICTS = {True: "met", False: "**missed**", None: ""}
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

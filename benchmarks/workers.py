@@ -13,7 +13,7 @@ from benchmarks.results import Section, Setting, Table, main, median_and_range, 
 def measure(setting: Setting) -> Section:
     """Every layout with every batch size, in turn, so that a slow minute hits all alike."""
     corpus = setting.work / "workers.jsonl"
-    write_corpus(corpus, documents=setting.pick(ci=150, full=1000))
+    write_corpus(corpus, documents=setting.pick(ci=40, full=1000))
     bundle = model_bundle(setting.work)
     budgets = [512, 2048] if setting.size == "ci" else [512, 1024, 2048, 4096]
     rounds = setting.pick(ci=1, full=3)
