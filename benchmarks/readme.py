@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks.results import Section
 
 WHOLE = ("end_to_end", "gpu", "load")
-"""Sections that the README shows with all their tables; of others it has the targets."""
+"""Sections that the README shows with all their tables, once anything in them was measured; of
+others it has the targets."""
 DOCS = {
     "engines.md": ("agreement",),
     "scale.md": ("linear", "sharing", "start_up", "billion"),
@@ -46,7 +47,10 @@ def update(
         block = re.compile(rf"(<!-- bench:{name} -->\n).*?(<!-- /bench -->)", re.DOTALL)
         if not block.search(text):
             continue
-        parts = [section.figures(tables=name in whole), *(section.notes if notes else ())]
+        parts = [
+            section.figures(tables=name in whole and bool(section.data)),
+            *(section.notes if notes else ()),
+        ]
         parts += [source] if section.data else []
         content = "\n\n".join(parts) + "\n"
         text = block.sub(lambda found, new=content: found[1] + new + found[2], text)
