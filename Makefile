@@ -63,7 +63,7 @@ bench: $(if $(filter ci,$(SIZE)),$(VENV)/dev.stamp,bench-peers) models/default/c
 	$(BIN)/python -m benchmarks.run --size $(SIZE) $(ARGS)
 
 bench-gpu: $(if $(filter ci,$(SIZE)),$(VENV)/dev.stamp,bench-peers) ## The same on GPUs; where there is none, SIZE=ci does it on the CPU
-	$(BIN)/python -m benchmarks.run --only gpu --size $(SIZE) --cores $(shell nproc) $(ARGS)
+	$(BIN)/python -m benchmarks.run --only gpu agreement --size $(SIZE) --cores $(shell nproc) $(ARGS)
 
 bench-peers: $(VENV)/dev.stamp ## The environments of the peers, each version-pinned (out/bench/peers)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv

@@ -24,6 +24,7 @@ from embed_job.source.listing import list_input
 from embed_job.spec import JobSpec
 from embed_job.stop import StopSignals
 from embed_job.storage import store_for
+from launcher.local.stand_in import stand_in_environment
 
 Requests = Counter[tuple[str, str]]
 """By verb (PUT, GET, HEAD, LIST, DELETE) and by what the key holds."""
@@ -56,15 +57,6 @@ _KINDS = (
     ("part", r"/out/part-[^/]*\.parquet"),
     ("input", "/in"),
 )
-_ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_REGION": "us-east-1",
-    "AWS_CONFIG_FILE": "/dev/null",
-    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +105,8 @@ def counting_s3() -> Iterator[Requests]:
     server = make_server("127.0.0.1", 0, counted, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    wanted = _ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    wanted = stand_in_environment({}, endpoint, "us-east-1")
     former = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

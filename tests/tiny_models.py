@@ -240,6 +240,30 @@ def write_model(
     return folder
 
 
+def write_modernbert(folder: Path, *, layers: int, **settings: Any) -> None:
+    """Put a small random ModernBERT in place of the model in a folder of write_model."""
+    import torch
+    from transformers import ModernBertConfig, ModernBertModel
+
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    torch.manual_seed(3)
+    config = ModernBertConfig(
+        vocab_size=len(tokenizer["model"]["vocab"]),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+        cls_token_id=2,
+        sep_token_id=3,
+        **settings,
+    )
+    ModernBertModel(config).save_pretrained(folder)
+
+
 def _write_modules(
     folder: Path, *, pooling: str, dense: int | None, normalize: bool, seed: int
 ) -> None:

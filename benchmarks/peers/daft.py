@@ -5,12 +5,10 @@ An instance a core or GPU, each in a process; the native runner keeps the order.
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
-from benchmarks.peers.sentence_transformers import load_torch, token_ids
-from benchmarks.peers.task import Loaded, Ran, Task, main
-from benchmarks.peers.worker import DOCUMENTS_A_CALL, Worker, watched
+from benchmarks.peers.task import Loaded, Task, main
+from benchmarks.peers.worker import DOCUMENTS_A_CALL, Worker, whole_job
 
 _DIMENSION = 384
 
@@ -18,19 +16,9 @@ _DIMENSION = 384
 def load(task: Task) -> Loaded:
     """Daft on its native runner."""
     import daft
-    import torch
 
     daft.set_runner_native()
-    gpus = torch.cuda.device_count() if task.device == "cuda" else 0
-
-    def run(task: Task) -> Ran:
-        shutil.rmtree(task.out, ignore_errors=True)
-        with watched() as watch:
-            _job(task, watch.ready, workers=gpus or task.cores, gpu=bool(gpus))
-        assert watch.ran is not None
-        return watch.ran
-
-    return Loaded(run, lambda texts: token_ids(load_torch(task, threads=1), texts))
+    return whole_job(_job, task)
 
 
 def _job(task: Task, ready: str, *, workers: int, gpu: bool) -> None:

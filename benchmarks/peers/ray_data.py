@@ -6,12 +6,10 @@ actors, which wait for it.
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
-from benchmarks.peers.sentence_transformers import load_torch, token_ids
-from benchmarks.peers.task import Loaded, Ran, Task, main, read_texts
-from benchmarks.peers.worker import DOCUMENTS_A_CALL, Worker, watched
+from benchmarks.peers.task import Loaded, Task, main, read_texts
+from benchmarks.peers.worker import DOCUMENTS_A_CALL, Worker, whole_job
 
 
 def load(task: Task) -> Loaded:
@@ -24,15 +22,7 @@ def load(task: Task) -> Loaded:
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-
-    def run(task: Task) -> Ran:
-        shutil.rmtree(task.out, ignore_errors=True)
-        with watched() as watch:
-            _job(task, watch.ready, workers=gpus or task.cores, gpu=bool(gpus))
-        assert watch.ran is not None
-        return watch.ran
-
-    return Loaded(run, lambda texts: token_ids(load_torch(task, threads=1), texts))
+    return whole_job(_job, task)
 
 
 class _Embed:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.peers.sentence_transformers import load_torch
-from benchmarks.peers.task import Ran, Task, Vectors, text_of
+from benchmarks.peers.sentence_transformers import load_torch, token_ids
+from benchmarks.peers.task import Loaded, Ran, Task, Vectors, text_of
 
 DOCUMENTS_A_CALL = 512
 """Enough for `encode` to sort; few enough that all workers have something to do."""
@@ -38,21 +36,25 @@ class Worker:
         return np.asarray(found, np.float32)
 
 
-@dataclass(slots=True)
-class Watch:
-    """ready: the folder that workers are given. ran: what came of it, once it is over."""
+class WholeJob(Protocol):
+    """A peer's job from JSONL to Parquet. ready: the folder that its workers are told of."""
 
-    ready: str
-    ran: Ran | None = None
+    def __call__(self, task: Task, ready: str, *, workers: int, gpu: bool) -> None: ...
 
 
-@contextmanager
-def watched() -> Iterator[Watch]:
-    """Time a job; loading ends when its first worker stands ready."""
-    with tempfile.TemporaryDirectory() as folder:
-        watch = Watch(folder)
-        began = time.time()
-        yield watch
-        ended = time.time()
-        first = min(float(path.read_text(encoding="utf-8")) for path in Path(folder).iterdir())
-        watch.ran = Ran(steady_s=ended - first, load_s=first - began)
+def whole_job(job: WholeJob, task: Task) -> Loaded:
+    """A job with a worker a GPU or core; its loading ends when the first of them stands ready."""
+    import torch
+
+    gpus = torch.cuda.device_count() if task.device == "cuda" else 0
+
+    def run(task: Task) -> Ran:
+        shutil.rmtree(task.out, ignore_errors=True)
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.time()
+            job(task, folder, workers=gpus or task.cores, gpu=bool(gpus))
+            ended = time.time()
+            first = min(float(path.read_text(encoding="utf-8")) for path in Path(folder).iterdir())
+        return Ran(steady_s=ended - first, load_s=first - began)
+
+    return Loaded(run, lambda texts: token_ids(load_torch(task, threads=1), texts))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from embed_job.errors import BundleError
-from embed_job.spec import HALF, JobSpec
+from embed_job.spec import JobSpec
 from launcher.rules.problems import Problem, warning
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def lacking_precision(spec: JobSpec) -> Problem | None:
         bundle = open_bundle(spec.model.bundle, verify=False)
     except BundleError:
         return None
-    if precision in (*bundle.info.precisions, *HALF):
+    if bundle.has(precision):
         return None
     what = f"the bundle in {bundle.path} has no {precision}, nor has an image made of it"
     again = f"`embed-job bundle {bundle.info.source} --out {bundle.path} --precision {precision}`"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import ModuleType
 
@@ -15,26 +14,8 @@ from embed_job.tokenizer import Tokenizer
 
 
 def test_an_exported_graph_is_quantised(tiny_models: ModuleType, tmp_path: Path) -> None:
-    import torch
-    from transformers import ModernBertConfig, ModernBertModel
-
     folder = tiny_models.write_model(tmp_path / "model", max_tokens=64)
-    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    torch.manual_seed(3)
-    config = ModernBertConfig(
-        vocab_size=len(tokenizer["model"]["vocab"]),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=128,
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=3,
-        cls_token_id=2,
-        sep_token_id=3,
-    )
-    ModernBertModel(config).save_pretrained(folder)
+    tiny_models.write_modernbert(folder, layers=2)
     out = tmp_path / "bundle"
     built = build_bundle(str(folder), out, precisions=("fp32", "int8"))
     assert built.loss is not None

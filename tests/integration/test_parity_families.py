@@ -9,7 +9,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-import tokenizers
 
 from embed_job.bundle import Bundle
 from embed_job.bundle.build import build_bundle
@@ -28,10 +27,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fp16": {"dtype": np.float16},
     "bf16": {"dtype": ml_dtypes.bfloat16},
 }
-
-
-def _vocabulary(folder: Path) -> int:
-    return int(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size())
 
 
 def embed(
@@ -106,28 +101,8 @@ def test_a_wrong_graph_is_refused(tiny_models: ModuleType, tmp_path: Path) -> No
 def test_other_architectures_go_through_torch(
     tiny_models: ModuleType, tmp_path: Path, pooling: str
 ) -> None:
-    import torch
-    from transformers import ModernBertConfig, ModernBertModel
-
     folder = tiny_models.write_model(tmp_path / "model", pooling=pooling, dense=16, max_tokens=64)
-    vocabulary = _vocabulary(folder)
-    torch.manual_seed(3)
-    config = ModernBertConfig(
-        vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        max_position_embeddings=128,
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=3,
-        cls_token_id=2,
-        sep_token_id=3,
-        local_attention=16,
-        global_attn_every_n_layers=2,
-    )
-    ModernBertModel(config).save_pretrained(folder)
+    tiny_models.write_modernbert(folder, layers=3, local_attention=16, global_attn_every_n_layers=2)
     built = build_bundle(str(folder), tmp_path / "bundle")
     assert built.bundle.info.architecture == "modernbert"
     assert built.checks["torch"] > 0.999999

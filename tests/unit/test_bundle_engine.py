@@ -12,20 +12,15 @@ from hypothesis import strategies as st
 
 from embed_job.bundle import Bundle, open_bundle
 from embed_job.bundle.build import build_bundle
-from embed_job.engine import Engine, Tokens, Vectors, load_engine, pad
+from embed_job.engine import Engine, Vectors, load_engine, pad
 from embed_job.engine.native import NativeEngine
 from embed_job.engine.null import NullEngine
 from embed_job.engine.onnx import OnnxEngine
 from embed_job.spec import ModelSpec
+from tests.texts import tokens
 
 VOCABULARY = 100
 TEXTS = st.lists(st.lists(st.integers(5, VOCABULARY - 1), min_size=1, max_size=48), max_size=6)
-
-
-def tokens(texts: list[list[int]]) -> Tokens:
-    flat = [token for text in texts for token in text]
-    offsets = np.cumsum([0, *map(len, texts)])
-    return Tokens(np.array(flat, np.int32), offsets.astype(np.int64))
 
 
 @pytest.fixture(scope="module")

@@ -14,21 +14,16 @@ from hypothesis import strategies as st
 from embed_job.bundle import Bundle, open_bundle
 from embed_job.bundle.build import build_bundle
 from embed_job.bundle.golden import cosines
-from embed_job.bundle.mapped import WEIGHTS_FILE, is_mapped, read_mapped
+from embed_job.bundle.mapped import MAPPED_FILE, is_mapped, read_mapped
 from embed_job.engine import Tokens, choose_engine, load_engine, torch
 from embed_job.engine.native import NativeEngine, can_run
 from embed_job.engine.native.library import runnable_variants
 from embed_job.engine.onnx import OnnxEngine
 from embed_job.errors import BundleError
 from embed_job.spec import ModelSpec
+from tests.texts import tokens
 
 IDS = st.lists(st.lists(st.integers(0, 99), max_size=48), min_size=1, max_size=9)
-
-
-def tokens(texts: list[list[int]]) -> Tokens:
-    flat = [token for text in texts for token in text]
-    offsets = np.cumsum([0, *map(len, texts)])
-    return Tokens(np.array(flat, np.int32), offsets.astype(np.int64))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +104,7 @@ def test_auto_is_native_where_there_is_no_gpu(bundle: Bundle) -> None:
 
 def test_a_bundle_without_weights_of_its_own_goes_to_onnx(damaged: Bundle) -> None:
     """As older versions made them: the file begins with a tensor, not with a header."""
-    weights = damaged.path / WEIGHTS_FILE
+    weights = damaged.path / MAPPED_FILE
     weights.write_bytes(weights.read_bytes()[4096:])
     assert not is_mapped(damaged.path)
     if not torch.has_gpu():
@@ -146,7 +141,7 @@ def test_other_architectures_and_precisions_go_to_onnx(bundle: Bundle) -> None:
 def test_weights_that_do_not_fit_together_are_refused(
     damaged: Bundle, found: bytes, changed: bytes
 ) -> None:
-    weights = damaged.path / WEIGHTS_FILE
+    weights = damaged.path / MAPPED_FILE
     content = weights.read_bytes()
     assert found in content
     weights.write_bytes(content.replace(found, changed, 1))
@@ -164,7 +159,7 @@ def test_the_weights_are_a_safetensors_file_that_is_mapped(bundle: Bundle) -> No
     """safetensors' own reader finds no fault; large tensors lie where they can be mapped."""
     from safetensors.numpy import load_file
 
-    tensors = load_file(bundle.path / WEIGHTS_FILE)
+    tensors = load_file(bundle.path / MAPPED_FILE)
     mapped = read_mapped(bundle.path, bundle.info.head)
     assert (tensors["words"] == mapped.encoder.words).all()
     assert (tensors["layer1.up.weight"] == mapped.encoder.layers[1].up.weight).all()

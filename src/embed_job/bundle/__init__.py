@@ -12,12 +12,11 @@ from embed_job.bundle.files import read_text, sha256_of
 from embed_job.bundle.golden import check_golden
 from embed_job.bundle.info import INT8_SCHEME, BundleInfo, fingerprint_of
 from embed_job.errors import BundleError, SpecError
+from embed_job.spec import HALF
 
 __all__ = ["INFO_FILE", "Bundle", "check_golden", "graph_file", "open_bundle"]
 
 INFO_FILE = "bundle.json"
-HALF = ("fp16", "bf16")
-"""Precisions that need nothing of their own in a bundle: they are made of its fp32 weights."""
 IN_IMAGE, IN_CHECKOUT = Path("/models/default"), Path("models/default")
 
 
@@ -42,6 +41,10 @@ class Bundle:
     def max_tokens(self) -> int:
         """Tokens of the longest text, special tokens and prompt included."""
         return self.info.max_tokens
+
+    def has(self, precision: str) -> bool:
+        """Whether it can be computed from this bundle: fp16 and bf16 are made of fp32's weights."""
+        return precision in (*self.info.precisions, *HALF)
 
     def prompt_text(self, name: str | None) -> str:
         """The prompt of that name, or the bundle's default one (often empty) for None.
@@ -97,13 +100,14 @@ def open_bundle(path: Path, *, precision: str = "fp32", verify: bool = True) -> 
             raise BundleError(
                 str(file), "differs from what bundle.json says (sha256)", _again(path, info)
             )
-    if precision not in (*info.precisions, *HALF):
+    bundle = Bundle(path, info)
+    if not bundle.has(precision):
         raise BundleError(
             str(path),
             f"has no {precision} (only {', '.join(info.precisions)})",
             f"Make one: embed-job bundle {info.source} --out {path} --precision {precision}",
         )
-    return Bundle(path, info)
+    return bundle
 
 
 def _read_info(path: Path) -> BundleInfo:

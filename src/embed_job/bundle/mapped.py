@@ -21,7 +21,7 @@ from embed_job.bundle.files import Array
 from embed_job.bundle.info import Dense, HeadStep
 from embed_job.errors import BundleError
 
-WEIGHTS_FILE = "model.onnx.data"
+MAPPED_FILE = "model.onnx.data"
 _KIND = "embed-job-encoder-1"
 _PAGE_BYTES = 4096
 _ALIGN_BYTES = 64
@@ -90,7 +90,7 @@ def encoder_settings(encoder: Encoder) -> dict[str, str]:
 
 def is_mapped(folder: Path) -> bool:
     """Whether a bundle's weights can be read by read_mapped; those of older bundles can't."""
-    path = folder / WEIGHTS_FILE
+    path = folder / MAPPED_FILE
     try:
         return bool(_read_header(path)[0]["__metadata__"]["kind"] == _KIND)
     except (OSError, BundleError, LookupError, TypeError):
@@ -102,7 +102,7 @@ def read_mapped(folder: Path, head: Sequence[HeadStep]) -> Mapped:
 
     BundleError where the file is damaged, or is not what write_tensors made of an encoder.
     """
-    path = folder / WEIGHTS_FILE
+    path = folder / MAPPED_FILE
     try:
         header, begin = _read_header(path)
         settings = header.pop("__metadata__")

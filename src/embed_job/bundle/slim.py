@@ -6,10 +6,8 @@ import shutil
 from pathlib import Path
 
 from embed_job.bundle import INFO_FILE, Bundle, open_bundle
+from embed_job.bundle.contents import WEIGHTS_FILE
 from embed_job.errors import BundleError
-
-WEIGHTS_FILE = "model.safetensors"
-"""What the graphs were written from, and what torch loads; no graph refers to it."""
 
 
 def slim_copy(source: Path, out: Path) -> Bundle:
@@ -19,6 +17,7 @@ def slim_copy(source: Path, out: Path) -> Bundle:
     source is damaged, or out is there already.
     """
     bundle = open_bundle(source)
+    # torch alone loads it; no graph refers to it, and the native engine maps the graph's weights.
     files = {name: digest for name, digest in bundle.info.files.items() if name != WEIGHTS_FILE}
     try:
         out.mkdir(parents=True)

@@ -131,6 +131,7 @@ class ChunkSpec(Section):
 
 
 HALF = ("fp16", "bf16")
+"""Precisions that need nothing of their own in a bundle: they are made of its fp32 weights."""
 PRECISIONS = {
     "native": ("fp32", "int8"),
     "onnx": ("fp32", "int8"),
