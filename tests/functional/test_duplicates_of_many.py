@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import sys
+import threading
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -63,3 +67,21 @@ def test_ids_that_cannot_be_read_are_told(tmp_path: Path, manifests: list[SplitM
     (tmp_path / "20.npy").unlink()
     with pytest.raises(FileNotFoundError):
         find_duplicates(LocalStore(), str(tmp_path), manifests)
+
+
+def test_reader_threads_parse_no_header(tmp_path: Path, manifests: list[SplitManifest]) -> None:
+    """In CPython 3.11 threads whose parses interrupt each other can raise SystemError."""
+    parsed_by: set[str] = set()
+
+    def record(frame: FrameType, event: str, arg: object) -> None:
+        if event == "call" and frame.f_code is ast.parse.__code__:
+            parsed_by.add(threading.current_thread().name)
+
+    threading.setprofile(record)
+    sys.setprofile(record)
+    try:
+        find_duplicates(LocalStore(), str(tmp_path), manifests)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    assert parsed_by == {threading.current_thread().name}

@@ -84,22 +84,32 @@ def repeated_in(store: Store, folder: str, manifest: SplitManifest) -> Hashes:
 def _ids(store: Store, folder: str, manifest: SplitManifest) -> Hashes:
     if manifest.ids is None:
         return np.empty(0, dtype=np.uint64)
-    data = store.read(join(folder, manifest.ids))
+    return _decoded(store.read(join(folder, manifest.ids)))
+
+
+def _decoded(data: bytes) -> Hashes:
     hashes: Hashes = np.load(io.BytesIO(data), allow_pickle=False)
     return hashes
 
 
 def _all_ids(store: Store, folder: str, manifests: Iterable[SplitManifest]) -> Iterator[Hashes]:
-    """The hashes of split after split; as many as are read at a time are held."""
-    waiting: deque[Future[Hashes]] = deque()
+    """The hashes of split after split; as many as are read at a time are held.
+
+    Threads read and this one decodes: numpy parses an array's header as Python, and in CPython
+    3.11 a parse that another thread's parse interrupts can raise SystemError: they share one
+    count of the depth (python/cpython#106905).
+    """
+    waiting: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(_PARALLEL_READS) as pool:
         try:
             for manifest in manifests:
-                waiting.append(pool.submit(_ids, store, folder, manifest))
+                if manifest.ids is None:
+                    continue
+                waiting.append(pool.submit(store.read, join(folder, manifest.ids)))
                 if len(waiting) == _PARALLEL_READS:
-                    yield waiting.popleft().result()
+                    yield _decoded(waiting.popleft().result())
             while waiting:
-                yield waiting.popleft().result()
+                yield _decoded(waiting.popleft().result())
         finally:
             for future in waiting:
                 future.cancel()
