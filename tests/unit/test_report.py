@@ -179,6 +179,7 @@ class TestWarnings:
             for line in build_report(facts(manifest(0))).warnings
         )
         assert not build_report(facts(manifest(0), manifest(1))).warnings
+        assert not build_report(facts(manifest(0), fresh=set())).warnings
 
 
 NATIVE = EngineFacts("native", "CPU", "avx512")

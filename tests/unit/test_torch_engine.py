@@ -18,6 +18,10 @@ from embed_job.engine.torch.shapes import shape_of
 
 torch = pytest.importorskip("torch")
 
+NO_ROOM = torch.OutOfMemoryError("no room")
+NO_ROOM_FOR_CUBLAS = RuntimeError(
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+)
 LENGTHS = st.lists(st.integers(1, 48), min_size=1, max_size=40)
 
 
@@ -36,16 +40,19 @@ class SumModel:
     dimension = 2
     capturable = True
 
-    def __init__(self, *, pads: bool = False, room: int = 10_000) -> None:
+    def __init__(
+        self, *, pads: bool = False, room: int = 10_000, refusal: RuntimeError = NO_ROOM
+    ) -> None:
         self.pads = pads
         self.room = room
+        self.refusal = refusal
         self.shapes: list[tuple[int, int, int]] = []
 
     def __call__(self, ids: torch.Tensor, bounds: torch.Tensor, longest: int) -> torch.Tensor:
         rows = len(bounds) - 1
         self.shapes.append((len(ids), rows, longest))
         if (rows * longest if self.pads else int(bounds[-1])) > self.room:
-            raise torch.OutOfMemoryError("no room")
+            raise self.refusal
         sums = torch.cat([torch.zeros(1, dtype=torch.int64), ids.long().cumsum(0)])
         bounds = bounds.long()
         lengths = bounds[1:] - bounds[:-1]
@@ -133,11 +140,12 @@ def test_a_text_that_is_too_long_for_the_model_is_refused(make_engine: Callable)
         make_engine(SumModel()).embed(tokens_of([1, 49]))
 
 
+@pytest.mark.parametrize("refusal", [NO_ROOM, NO_ROOM_FOR_CUBLAS])
 @pytest.mark.parametrize("pads", [False, True])
 def test_a_batch_too_large_for_memory_is_halved_and_remembered_and_told_once(
-    make_engine: Callable, caplog: pytest.LogCaptureFixture, pads: bool
+    make_engine: Callable, caplog: pytest.LogCaptureFixture, pads: bool, refusal: RuntimeError
 ) -> None:
-    model = SumModel(pads=pads, room=150)
+    model = SumModel(pads=pads, room=150, refusal=refusal)
     engine = make_engine(model)
     batches = [tokens_of([16] * 32), tokens_of([8] * 50), tokens_of([40, 3, 2])]
     with caplog.at_level(logging.WARNING):
@@ -159,6 +167,12 @@ def test_a_text_that_does_not_fit_alone_is_an_error_and_the_engine_goes_on(
         engine.embed(tokens_of([4, 30, 4]))
     batch = tokens_of([4, 4])
     assert engine.embed(batch).tolist() == expected(batch)
+
+
+def test_an_error_that_is_not_of_memory_is_told_at_once(make_engine: Callable) -> None:
+    engine = make_engine(SumModel(room=20, refusal=RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")))
+    with pytest.raises(RuntimeError, match="NOT_SUPPORTED"):
+        engine.embed(tokens_of([15, 15]))
 
 
 def test_what_was_left_under_way_does_not_reach_the_next_caller(make_engine: Callable) -> None:

@@ -38,7 +38,7 @@ def warnings(facts: RunFacts, counts: SplitCounts, splits: Sequence[SplitReport]
             f" the slowest, {slowest.id} of {slowest.file}, {slowest.seconds:.1f} s."
         )
     slots = _worker_slots(facts)
-    if 0 < len(splits) < slots:
+    if facts.fresh and len(splits) < slots:
         yield (
             f"{slots} workers had {len(splits)} split{'' if len(splits) == 1 else 's'} to share:"
             " a smaller input.split_mib makes more of them."

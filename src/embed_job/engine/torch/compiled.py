@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from embed_job.engine.torch.memory import is_out_of_memory
+
 if TYPE_CHECKING:
     from embed_job.engine.torch.slots import Forward
 
@@ -36,9 +38,9 @@ class Compiled:
         if self._compiled is not None:
             try:
                 return self._compiled(ids, bounds, longest)
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001 - compilers raise whatever they like
+            except Exception as error:  # compilers raise whatever they like
+                if is_out_of_memory(error):
+                    raise
                 self._compiled = None
                 _LOG.warning(
                     "the model can't be compiled and runs slower, as it is: %s",

@@ -13,7 +13,7 @@ import torch
 from embed_job.engine import Tokens, Vectors
 from embed_job.engine.facts import EngineFacts
 from embed_job.engine.torch.compiled import Compiled
-from embed_job.engine.torch.memory import cost_of, halves, pieces
+from embed_job.engine.torch.memory import cost_of, halves, is_out_of_memory, pieces
 from embed_job.engine.torch.shapes import Shape, shape_of
 from embed_job.engine.torch.slots import Ring, Ticket
 
@@ -60,7 +60,7 @@ class TorchEngine:
     def embed(self, batch: Tokens) -> Vectors:
         """Vectors of one batch, float32 [len(batch), dimension].
 
-        torch.OutOfMemoryError where one of its texts does not even fit alone.
+        Raises what torch says of its memory where one of its texts does not even fit alone.
         """
         return next(self.embed_each([batch]))
 
@@ -111,8 +111,8 @@ class TorchEngine:
         """None where memory is too small for the batch, which is remembered."""
         try:
             return self._ring.submit(batch, self._shape_of(batch), self._forward)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
+        except RuntimeError as error:
+            if len(batch) == 1 or not is_out_of_memory(error):
                 raise
         # Outside the handler: its traceback holds on to what the model had allocated.
         self._shrink(batch)

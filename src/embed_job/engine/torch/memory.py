@@ -6,6 +6,16 @@ from collections.abc import Iterator
 
 from embed_job.engine import Tokens
 
+_NO_ROOM = "CUBLAS_STATUS_ALLOC_FAILED"
+"""cuBLAS takes memory of its own, past torch's allocator, and torch repeats its answer as it is."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch says that the device's memory is too small."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or _NO_ROOM in str(error)
+
 
 def cost_of(batch: Tokens, *, packs: bool) -> int:
     """What counts against a budget of tokens: the batch's own, or those with padding."""
