@@ -23,6 +23,10 @@ Encode = Callable[[list[str]], Tokens]
 _LOG = logging.getLogger(__name__)
 
 SAMPLED_TEXTS = 1_024
+_CACHED_WORDS = 1 << 16
+"""It remembers words, a million by default, which grow to 200 MB a process where many are numbers.
+Fewer fit the processor's cache: short texts of many distinct words ran at 39.8 million tokens a
+second with these, at 25.3 by default, longer ones alike (AMD Zen 4)."""
 _ODD_TEXTS = (
     "",
     " \t\r\n",
@@ -44,6 +48,7 @@ def fastest(inner: Any, reference: Encode) -> Encode:
         return reference
     import nanotoken
 
+    nanotoken.set_cache_entries(_CACHED_WORDS)
     try:
         tokenizer = nanotoken.Tokenizer.from_json(inner.to_str())
     except nanotoken.UnsupportedTokenizerError:
