@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,17 @@ from embed_job.storage.local import LocalStore
 @pytest.fixture
 def store() -> LocalStore:
     return LocalStore()
+
+
+COUNT = """
+import sys
+from embed_job.storage.local import LocalStore
+
+store, key, left = LocalStore(), sys.argv[1], 25
+while left:
+    read = store.read_tagged(key)
+    left -= store.swap(key, b"%d" % (int(read.data) + 1), tag=read.tag)
+"""
 
 
 def names_below(folder: Path) -> list[str]:
@@ -114,6 +126,64 @@ class TestWrite:
         with pytest.raises(OSError, match="taken"):
             store.replace(str(tmp_path / "taken"), b"x")
         assert names_below(tmp_path) == ["taken", "taken/by"]
+
+    def test_swap_only_what_was_read(self, store: LocalStore, tmp_path: Path) -> None:
+        key = str(tmp_path / "deep/m")
+        assert store.swap(key, b"first", tag=None) is True
+        assert store.swap(key, b"again", tag=None) is False
+        read = store.read_tagged(key)
+        assert read.data == b"first"
+        assert store.swap(key, b"second", tag=read.tag) is True
+        assert store.swap(key, b"third", tag=read.tag) is False
+        assert store.read(key) == b"second"
+        store.delete(key)
+        assert store.swap(key, b"third", tag=read.tag) is False
+        assert not (tmp_path / "deep/m").exists()
+
+    @pytest.mark.parametrize("there", [True, False])
+    def test_of_sixteen_racing_swaps_one_wins(
+        self, store: LocalStore, tmp_path: Path, there: bool
+    ) -> None:
+        key, start = str(tmp_path / "new/m"), Barrier(16)
+        for round_ in range(8):
+            if there:
+                store.replace(key, b"round %d" % round_)
+            else:
+                store.delete(key)
+
+            def attempt(number: int) -> bool:
+                tag = store.read_tagged(key).tag if there else None
+                start.wait()
+                return store.swap(key, f"attempt {number}".encode(), tag=tag)
+
+            with ThreadPoolExecutor(16) as pool:
+                won = list(pool.map(attempt, range(16)))
+            assert sum(won) == 1
+            assert store.read(key) == f"attempt {won.index(True)}".encode()
+
+    def test_processes_that_count_by_swaps_lose_no_count(
+        self, store: LocalStore, tmp_path: Path
+    ) -> None:
+        key = str(tmp_path / "count")
+        store.replace(key, b"0")
+        counting = [subprocess.Popen([sys.executable, "-c", COUNT, key]) for _ in range(4)]
+        assert [process.wait(60) for process in counting] == [0] * 4
+        assert store.read(key) == b"100"
+
+    def test_move(self, store: LocalStore, tmp_path: Path) -> None:
+        source, target = str(tmp_path / "a"), str(tmp_path / "deep/er/b")
+        store.replace(source, b"rows")
+        for _ in range(2):
+            store.move(source, target)
+            assert names_below(tmp_path) == ["deep", "deep/er", "deep/er/b"]
+            assert store.read(target) == b"rows"
+        store.replace(source, b"rows")
+        store.move(source, target)
+        assert not (tmp_path / "a").exists()
+
+    def test_what_is_nowhere_is_not_moved(self, store: LocalStore, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            store.move(str(tmp_path / "a"), str(tmp_path / "b"))
 
     def test_delete_and_delete_again(self, store: LocalStore, tmp_path: Path) -> None:
         store.replace(str(tmp_path / "a"), b"x")

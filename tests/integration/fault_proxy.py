@@ -19,6 +19,8 @@ from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+_CONDITIONS = {"if-match", "if-none-match"}
+
 
 class Kind(Enum):
     STATUS = "answer with status and code, without asking the server"
@@ -112,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.proxy.upstream)
         upstream = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
         headers = {k: v for k, v in request.headers.items() if k not in {"expect", "connection"}}
-        if "if-none-match" in request.headers:
+        if request.method == "PUT" and not request.headers.keys().isdisjoint(_CONDITIONS):
             with self.proxy.conditional_writes:
                 upstream.request(request.method, request.target, body, headers)
                 answer = upstream.getresponse()

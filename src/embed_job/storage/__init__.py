@@ -20,6 +20,14 @@ class StoredFile:
     etag: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A small file and the tag of this very content, for :meth:`Store.swap`."""
+
+    data: bytes
+    tag: str
+
+
 class ByteStream(Protocol):
     """Bytes in order, as they arrive; ``read(n)`` answers b"" at the end only."""
 
@@ -69,6 +77,17 @@ class Store(Protocol):
         """
         ...
 
+    def read_tagged(self, key: str) -> Tagged: ...
+
+    def swap(self, key: str, data: bytes, *, tag: str | None) -> bool:
+        """Write a small file whole, only over the content of that tag (``If-Match``); None: only
+        where none is. True and False as of create.
+
+        Of writers that have read the same content one wins, provided that no two write the same
+        bytes. Durable, never seen in part.
+        """
+        ...
+
     def replace(self, key: str, data: bytes) -> None:
         """Write a small file whole, over what was there. Durable, never seen in part."""
         ...
@@ -77,6 +96,14 @@ class Store(Protocol):
         """Move the finished local file at path to key, its checksum verified; path is gone after.
 
         Durable once it returns, never seen in part.
+        """
+        ...
+
+    def move(self, source: str, target: str) -> None:
+        """Give a file another key of this store; its bytes never leave the store. Idempotent: a
+        file that lies at target only is moved already.
+
+        Killed in between, the file lies at source, or whole at both.
         """
         ...
 

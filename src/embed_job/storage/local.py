@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from embed_job.errors import InputError
-from embed_job.storage import ByteStream, StoredFile
+from embed_job.storage import ByteStream, StoredFile, Tagged
+from embed_job.storage.lock import locked
 
 
 class LocalStore:
@@ -97,6 +99,25 @@ class LocalStore:
         _sync_folder(target.parent)
         return True
 
+    def read_tagged(self, key: str) -> Tagged:
+        data = self.read(key)
+        return Tagged(data, _tag_of(data))
+
+    def swap(self, key: str, data: bytes, *, tag: str | None) -> bool:
+        if tag is None:
+            return self.create(key, data)
+        target = Path(key)
+        temporary = self._write(target, data)
+        try:
+            with locked(target.with_name(f".{target.name}.lock")):
+                if not target.exists() or _tag_of(target.read_bytes()) != tag:
+                    return False
+                temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return True
+
     def replace(self, key: str, data: bytes) -> None:
         target = Path(key)
         temporary = self._write(target, data)
@@ -126,6 +147,18 @@ class LocalStore:
             path.unlink()
         _sync_folder(target.parent)
 
+    def move(self, source: str, target: str) -> None:
+        to = Path(target)
+        _make_folder(to.parent)
+        try:
+            Path(source).replace(to)
+        except FileNotFoundError:
+            if not to.exists():
+                raise
+            return
+        _sync_folder(to.parent)
+        _sync_folder(Path(source).parent)
+
     def delete(self, key: str) -> None:
         Path(key).unlink(missing_ok=True)
 
@@ -148,6 +181,10 @@ class LocalStore:
             temporary.unlink(missing_ok=True)
             raise
         return temporary
+
+
+def _tag_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _is_broken_link(entry: os.DirEntry[str]) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from embed_job.errors import InputError, OutputError, UserError
-from embed_job.storage import ByteStream, StoredFile
+from embed_job.storage import ByteStream, StoredFile, Tagged
 from embed_job.storage.multipart import upload_in_parts
 from embed_job.storage.ranges import (
     RangedObject,
@@ -151,25 +151,41 @@ class S3Store:
 
         return self._call(get, key, InputError)
 
-    def create(self, key: str, data: bytes) -> bool:
+    def read_tagged(self, key: str) -> Tagged:
         bucket, name = split_key(key)
 
-        def put() -> bool:
+        def get() -> Tagged:
+            found = self._client.get_object(Bucket=bucket, Key=name)
+            return Tagged(found["Body"].read(), found["ETag"].strip('"'))
+
+        return self._call(get, key, InputError)
+
+    def create(self, key: str, data: bytes) -> bool:
+        return self._put_if(key, data, {"IfNoneMatch": "*"})
+
+    def swap(self, key: str, data: bytes, *, tag: str | None) -> bool:
+        if tag is None:
+            return self.create(key, data)
+        try:
+            return self._put_if(key, data, {"IfMatch": f'"{tag}"'})
+        except FileNotFoundError:  # so S3 answers where the object is gone
+            return False
+
+    def _put_if(self, key: str, data: bytes, condition: dict[str, str]) -> bool:
+        """As of Store.create, under S3's condition."""
+        bucket, name = split_key(key)
+        put = partial(self._client.put_object, Bucket=bucket, Key=name, Body=data)
+
+        def attempt() -> bool:
             try:
-                self._client.put_object(
-                    Bucket=bucket,
-                    Key=name,
-                    Body=data,
-                    IfNoneMatch="*",
-                    ChecksumSHA256=_sha256(data),
-                )
+                put(ChecksumSHA256=_sha256(data), **condition)  # type: ignore[arg-type]
             except ClientError as error:
                 if code_of(error) in {"PreconditionFailed", "412"}:
                     return False
                 raise
             return True
 
-        if self._call(put, key, OutputError):
+        if self._call(attempt, key, OutputError):
             return True
         # Also taken where an attempt of this very call was applied and its answer got lost.
         try:
@@ -209,6 +225,18 @@ class S3Store:
                 self._client.put_object(Bucket=bucket, Key=name, Body=body, ChecksumSHA256=checksum)
 
         self._call(put, key, OutputError)
+
+    def move(self, source: str, target: str) -> None:
+        # In one request, which is for 5 GiB at most: no file of ours comes near that.
+        (from_bucket, from_name), (bucket, name) = split_key(source), split_key(target)
+        copy = partial(self._client.copy_object, Bucket=bucket, Key=name)
+        try:
+            where = {"Bucket": from_bucket, "Key": from_name}
+            self._call(lambda: copy(CopySource=where), source, OutputError)  # type: ignore[arg-type]
+        except FileNotFoundError:
+            self._stat(target, OutputError)
+            return
+        self.delete(source)
 
     def delete(self, key: str) -> None:
         bucket, name = split_key(key)
