@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-PROTOCOL = 2
+PROTOCOL = 3
 """What this script and its image agree on; equal to ``embed_job.fleet.PROTOCOL`` of the image."""
 
 PYTHON = (3, 11)

@@ -37,8 +37,8 @@ def take_order(folders: Folders) -> JobOrder:
     return order
 
 
-def inputs_of(order: JobOrder, folders: Folders) -> InputSet:
-    """What this host may embed, and where it reads it.
+def inputs_of(order: JobOrder, folders: Folders, listing: Path) -> InputSet:
+    """What this host may embed, and where it reads it. listing: the folder of the job's listing.
 
     Shared out before the start: what lies in its folder, which is missing where there are fewer
     objects than hosts. Balanced: all of the input, in S3.
@@ -49,8 +49,8 @@ def inputs_of(order: JobOrder, folders: Folders) -> InputSet:
     earlier = folders.committed if folders.committed.is_dir() else None
     uri = order.spec.input.uri
     if order.shares_one_plan:
-        return InputSet(uri, listing_of_order(folders.job, order, source_uri=uri), earlier)
-    share = local_share(folders.documents, folders.job, order)
+        return InputSet(uri, listing_of_order(listing, order, source_uri=uri), earlier)
+    share = local_share(folders.documents, listing, order)
     return InputSet(str(folders.documents), share, earlier)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embed_job.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
-    from embed_job.fleet.run import HostResult
+    from embed_job.fleet.host_share import HostResult
 
 MESSAGE_BYTES = 1024
 """What the service keeps of all hosts' messages together."""
@@ -35,6 +35,9 @@ class Outcome:
 
 def of_result(result: HostResult) -> Outcome:
     """What a host's share came to, as counts; with the problem that came first, if any."""
+    if result.left_to:
+        at_work = f"nothing was done: left to {result.left_to}, which is at work on this output"
+        return Outcome(result.exit_code, at_work)
     documents = result.counts.documents
     counts = (
         f"{result.splits_committed} of {result.splits_planned} splits, {documents.read} documents "

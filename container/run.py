@@ -24,6 +24,7 @@ from embed_job.errors import ExitCode, UserError, output_error
 from embed_job.fleet import Host
 
 if TYPE_CHECKING:
+    from container.inputs import SpoolPlace
     from embed_job.fleet.order import JobOrder
     from embed_job.stop import StopSignals
 
@@ -103,14 +104,17 @@ def _outcome(
 
 def _work(folders: Folders, contract: Contract, log: Log, stop: StopSignals) -> Outcome:
     """Import the engine and let it embed. Raises UserError."""
-    from container.inputs import bundle_of, choose_spool, inputs_of, take_order, target_of
+    from container.inputs import bundle_of, choose_spool, inputs_of, target_of
     from embed_job.fleet.run import run_host
 
-    order = take_order(folders)
-    bundle, spool = bundle_of(order, folders), choose_spool(folders)
-    target = target_of(order, folders)
+    spool = choose_spool(folders)
+    found = _order(folders, contract.host, spool, stop)
+    if found is None:
+        return _too_early(stop)
+    order, listing = found
+    bundle, target = bundle_of(order, folders), target_of(order, folders)
     order = _fitted(order, bundle, log)
-    inputs = inputs_of(order, folders)
+    inputs = inputs_of(order, folders, listing)
     log.line(
         "info",
         "order",
@@ -128,8 +132,8 @@ def _work(folders: Folders, contract: Contract, log: Log, stop: StopSignals) -> 
         spool_free_mib=spool.free_bytes // 2**20,
     )
     progress = ContainerProgress(log, clock=time.time)
-    if stop.exit_code is not None:
-        return Outcome(stop.exit_code, "stopped before it began; submit again")
+    if stop.requested:
+        return _too_early(stop)
     try:
         result = run_host(
             order,
@@ -146,6 +150,28 @@ def _work(folders: Folders, contract: Contract, log: Log, stop: StopSignals) -> 
     for problem in result.problems:
         log.line("error", "problem", text=problem)
     return of_result(result)
+
+
+def _order(
+    folders: Folders, host: Host, spool: SpoolPlace, stop: StopSignals
+) -> tuple[JobOrder, Path] | None:
+    """The job's order and the folder of its listing, which hosts make of a schedule's; None: this
+    host is to stop before there is one."""
+    from container.inputs import take_order
+
+    order = take_order(folders)
+    if not order.awaits_listing:
+        return order, folders.job
+    from embed_job.fleet.first_listing import complete_order
+
+    where = spool.folder.with_name("embed-job-listing")
+    listed = complete_order(order, host, where, stopping=lambda: stop.requested)
+    return None if listed is None else (listed, where)
+
+
+def _too_early(stop: StopSignals) -> Outcome:
+    code = stop.exit_code or ExitCode.INTERRUPTED
+    return Outcome(code, "stopped before it began; submit again")
 
 
 def _fitted(order: JobOrder, bundle: Path | None, log: Log) -> JobOrder:

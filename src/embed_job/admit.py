@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from embed_job.ids import Hashes, SeenIds, hash_ids, superseded
 from embed_job.records import Document, Reason, Rejection, Stage
 from embed_job.tally import Stopwatch, Tally
 
-_BLOCK_RECORDS = 256
+_BLOCK_RECORDS = 1024
 _BLOCK_CHARACTERS = 1 << 20
 
 Records = Iterable[Document | Rejection]
@@ -42,6 +43,13 @@ def reject(document: Document, exclusion: Exclusion) -> Rejection:
     )
 
 
+class Admitted(NamedTuple):
+    """Some documents, maybe none, and the hashes of their ids."""
+
+    documents: list[Document]
+    ids: Hashes
+
+
 @dataclass(slots=True)
 class Admission:
     """One pass over a split's records.
@@ -63,6 +71,10 @@ class Admission:
 
     def documents(self) -> Iterator[Document]:
         """The documents to embed, in order; every other record is counted."""
+        return chain.from_iterable(block.documents for block in self.blocks())
+
+    def blocks(self) -> Iterator[Admitted]:
+        """The same, by blocks of bounded size."""
         dropped = self._superseded() if self.policy == "last_wins" else frozenset()
         records = iter(self.read())
         while True:
@@ -71,7 +83,7 @@ class Admission:
                 admitted = self._admit(block, dropped)
             if not block:
                 return
-            yield from admitted
+            yield admitted
 
     def _superseded(self) -> frozenset[int]:
         with self.watch("read"):
@@ -91,8 +103,10 @@ class Admission:
     def _is_candidate(self, record: Document | Rejection) -> bool:
         return isinstance(record, Document) and record.ordinal not in self.exclude
 
-    def _admit(self, block: list[Document | Rejection], dropped: frozenset[int]) -> list[Document]:
+    def _admit(self, block: list[Document | Rejection], dropped: frozenset[int]) -> Admitted:
         self.tally.documents_read += len(block)
+        if not (dropped or self.exclude) and all(r.__class__ is Document for r in block):
+            return self._by_file(cast("list[Document]", block))
         candidates: list[Document] = []
         for record in block:
             if isinstance(record, Rejection):
@@ -103,23 +117,31 @@ class Admission:
                 self.tally.documents_skipped += 1
             else:
                 candidates.append(record)
+        return self._by_file(candidates)
+
+    def _by_file(self, candidates: list[Document]) -> Admitted:
         admitted: list[Document] = []
+        ids = [np.empty(0, dtype=np.uint64)]
         for file, documents in groupby(candidates, key=_file_of):
             if file != self._file:
                 self._file = file
                 self.seen.begin_file()
-            admitted += self._distinct(list(documents))
-        return admitted
+            found = self._distinct(list(documents))
+            admitted += found.documents
+            ids.append(found.ids)
+        return Admitted(admitted, np.concatenate(ids))
 
-    def _distinct(self, candidates: list[Document]) -> list[Document]:
-        repeated = self.seen.add(hash_ids(document.doc_id for document in candidates))
+    def _distinct(self, candidates: list[Document]) -> Admitted:
+        ids = hash_ids(document.doc_id for document in candidates)
+        repeated = self.seen.add(ids)
         if not repeated.any():
-            return candidates
-        return [
+            return Admitted(candidates, ids)
+        documents = [
             document
             for candidate, again in zip(candidates, repeated.tolist(), strict=True)
             if (document := self._settle(candidate) if again else candidate) is not None
         ]
+        return Admitted(documents, hash_ids(document.doc_id for document in documents))
 
     def _settle(self, document: Document) -> Document | None:
         """A document whose id was seen before: renamed, or refused."""

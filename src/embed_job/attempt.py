@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -13,37 +13,34 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from embed_job.admit import Exclusion, reject
+from embed_job.admit import reject
 from embed_job.ahead import ahead
 from embed_job.arrays import save_array
 from embed_job.commit.commits import PRIVATE
 from embed_job.commit.dead_letters import DeadLetters
 from embed_job.ids import SeenIds, hash_ids, without
 from embed_job.machine import peak_rss_bytes
-from embed_job.manifest import SplitManifest, SplitSource
+from embed_job.manifest import SplitManifest, SplitSource, origin_of
 from embed_job.progress.meter import ProgressUpdate
-from embed_job.records import Reason, Rejection, Stage
+from embed_job.records import Document, Rejection
+from embed_job.reuse.carry import CarriedRows, Carrier
+from embed_job.reuse.ledger import LedgerWriter, entries_of
+from embed_job.reuse.recall import Recall
+from embed_job.rows import make_rows
+from embed_job.settle import BAD_VECTOR, settle
 from embed_job.sink.parquet import ParquetSink
+from embed_job.sink.split_rows import SplitRows, Written
 from embed_job.storage import join
 from embed_job.tally import Stopwatch, Tally
 
 if TYPE_CHECKING:
-    from embed_job.batch import EmbeddedWindow
+    from embed_job.batch import EmbeddedWindow, Known
     from embed_job.chunk.window import Window
     from embed_job.job import Toolbox
     from embed_job.source import Split
     from embed_job.source.reader import SplitReader
 
 T = TypeVar("T")
-
-
-class RefusedError(Exception):
-    """A document turned out bad after part of it was written; begin again without it."""
-
-    def __init__(self, ordinal: int, exclusion: Exclusion) -> None:
-        super().__init__(f"document {ordinal}: {exclusion.detail}")
-        self.ordinal = ordinal
-        self.exclusion = exclusion
 
 
 class Attempt:
@@ -70,13 +67,23 @@ class Attempt:
         self._letters = DeadLetters(
             tools.spool / f"{self.stem}.jsonl", self._split.files, input_uri=tools.dataset.input_uri
         )
-        self.sink = ParquetSink(
+        folder = tools.commits.folder
+        sink = ParquetSink(
             tools.target,
-            tools.commits.folder,
+            folder,
             schema=tools.schema,
             footer=tools.footer | {"embed_job.split": self._identity},
             spool=tools.spool,
             stem=f"part-{self.stem}",
+        )
+        if tools.earlier is not None:
+            self._lookup = tools.earlier.lookup()
+        self.rows = SplitRows(
+            sink,
+            LedgerWriter(tools.spool / f"{self.stem}.ledger"),
+            store=tools.target,
+            folder=folder,
+            ledger_name=f"{PRIVATE}/ledger/{self.stem}.parquet",
         )
         return self
 
@@ -94,6 +101,31 @@ class Attempt:
         with self._refusing:
             self.tally.reject(rejection)
             self._letters.add(rejection)
+
+    def carry(
+        self, documents: Iterable[Document], report: Callable[[ProgressUpdate], None]
+    ) -> Iterable[Document]:
+        """Write the documents that are as they were by their earlier rows; hand on the others."""
+        if self._tools.earlier is None:
+            return documents
+
+        def carried(taken: CarriedRows) -> None:
+            self.rows.write(taken.rows, taken.entries)
+            self.tally.carried.add(taken)
+            lengths = [document.length or 0 for document in taken.documents]
+            report(ProgressUpdate(documents=len(lengths), bytes=sum(lengths)))
+
+        return Carrier(
+            self._lookup,
+            self._tools.earlier.parts(),
+            carried=carried,
+            watch=partial(self.watch, "carry"),
+        ).unknown(documents)
+
+    def known(self) -> Callable[[Window], Known | None]:
+        """Finds the vectors of a window that earlier parts hold."""
+        earlier = self._tools.earlier
+        return Recall(self._lookup, earlier.parts()).known if earlier else lambda _: None
 
     def stage(self, name: str, items: Iterable[T]) -> AbstractContextManager[Iterator[T]]:
         """The same items, each made in that stage's time less that of the stages inside it; in a
@@ -113,36 +145,19 @@ class Attempt:
             yield item
 
     def settle(self, embedded: EmbeddedWindow[Window]) -> npt.NDArray[np.bool_]:
-        """Count a window's chunks and documents; True for each chunk that is to be written.
-
-        A document with a vector that is no direction (NaN, infinity, norm zero) is refused
-        whole. Raises RefusedError where part of it stands in another window.
-        """
-        window, vectors = embedded.window, embedded.vectors
-        squares = np.einsum("ij,ij->i", vectors, vectors)
-        bad = ~(np.isfinite(squares) & (squares > 0))
-        tally = self.tally
-        tally.embedded_tokens += embedded.embedded_tokens
-        tally.padded_tokens += embedded.padded_tokens
-        tally.chunks_read += len(window.chunks)
-        tally.tokens += len(window.tokens.ids)
-        kept = np.ones(len(window.chunks), dtype=np.bool_)
-        refused: frozenset[int] = frozenset()
-        if bad.any():
-            refused = frozenset(window.chunks[i].document for i in np.flatnonzero(bad))
-            kept = np.array([chunk.document not in refused for chunk in window.chunks])
-            self._refuse_late(window, refused)
-        written = int(kept.sum())
-        tally.chunks_written += written
-        tally.chunks_rejected += len(kept) - written
-        finished = window.finished
-        if refused:
-            finished = [end for end in finished if end.document not in refused]
-        truncated = [end.truncated_tokens for end in finished if end.truncated_tokens]
-        tally.documents_written += len(finished)
-        tally.truncated_tokens += sum(truncated)
-        tally.truncated_documents += len(truncated)
+        """Count a window and refuse its bad documents, as of :func:`embed_job.settle.settle`; True
+        for each chunk that is to be written."""
+        kept, refused = settle(embedded, self.tally)
+        for document in refused:
+            self.refuse(reject(document, BAD_VECTOR))
+            self._late.append(document.doc_id)
         return kept
+
+    def write(self, embedded: EmbeddedWindow[Window], kept: npt.NDArray[np.bool_]) -> None:
+        """Write a window's kept chunks."""
+        window, origin = embedded.window, origin_of(self._identity)
+        rows = make_rows(self._tools.schema, window, embedded.vectors, kept, origin=origin)
+        self.rows.write(rows, entries_of(window, kept, rows))
 
     def progress(self, window: Window) -> ProgressUpdate:
         """What this window has brought to an end since the last one."""
@@ -158,32 +173,26 @@ class Attempt:
         self._reported = ProgressUpdate(documents=done, rejected=rejected)
         return step
 
-    def _refuse_late(self, window: Window, refused: frozenset[int]) -> None:
-        chunks_here: dict[int, int] = {}
-        for chunk in window.chunks:
-            chunks_here[chunk.document] = chunks_here.get(chunk.document, 0) + 1
-        whole = {
-            end.document for end in window.finished if chunks_here.get(end.document) == end.chunks
-        }
-        why = Exclusion(Reason.BAD_VECTOR, Stage.EMBED, "a vector is NaN, infinite or zero")
-        for index in sorted(refused):
-            document = window.documents[index]
-            if index not in whole:
-                raise RefusedError(document.ordinal, why)
-            self.refuse(reject(document, why))
-            self._late.append(document.doc_id)
-
     def commit(self) -> SplitManifest | None:
         """Make everything durable, then create the manifest; None where another was first."""
         tools, folder = self._tools, self._tools.commits.folder
         with self.watch("write"):
-            parts = self.sink.close()
+            written = self.rows.close()
             ids = self._upload_ids(f"{PRIVATE}/ids/{self.stem}.npy")
             letters = self._letters.close(
                 tools.target, folder, f"{PRIVATE}/dead-letters/{self.stem}.jsonl"
             )
-        reader = self._reader
-        manifest = SplitManifest(
+        manifest = self._manifest(written, ids, letters)
+        # A commit that raises is unknown, not failed: what it may name must stay.
+        self._settled = True
+        if tools.commits.commit(manifest):
+            return manifest
+        self._withdraw()
+        return None
+
+    def _manifest(self, written: Written, ids: str | None, letters: str | None) -> SplitManifest:
+        tools, reader = self._tools, self._reader
+        return SplitManifest(
             split=self._identity,
             attempt=self._nonce,
             fingerprint=tools.dataset.fingerprint,
@@ -197,8 +206,10 @@ class Attempt:
                 lines=reader.lines if reader else 0,
                 absent_fields=reader.absent_fields if reader else {},
             ),
-            parts=tuple(parts),
+            parts=written.parts,
             ids=ids,
+            ledger=written.ledger,
+            origins=written.origins,
             dead_letters=letters,
             worker=tools.worker,
             host=tools.host,
@@ -207,12 +218,6 @@ class Attempt:
             stages_s=self.watch.times(),
             peak_rss_bytes=peak_rss_bytes(),
         )
-        # A commit that raises is unknown, not failed: what it may name must stay.
-        self._settled = True
-        if tools.commits.commit(manifest):
-            return manifest
-        self._withdraw()
-        return None
 
     def _upload_ids(self, name: str) -> str | None:
         hashes = self.seen.sorted()
@@ -227,7 +232,7 @@ class Attempt:
 
     def _withdraw(self) -> None:
         """Take away what was uploaded; what can't be reached is an orphan that nobody reads."""
-        self.sink.abort()
+        self.rows.abort()
         self._letters.abort()
         with contextlib.suppress(Exception):
             for folder, name in (("ids", "npy"), ("dead-letters", "jsonl")):

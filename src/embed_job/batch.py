@@ -27,17 +27,33 @@ W = TypeVar("W", bound=HasTokens)
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Vectors that need not be computed. places: which texts they are of, int64 [k], ascending;
+    vectors: float32 [k, dimension]."""
+
+    places: Indices
+    vectors: Vectors
+
+
+def _nothing(_: object) -> None:
+    """Of no text is a vector known."""
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddedWindow(Generic[W]):
     """vectors: float32 [texts, dimension], in the order of the texts given.
 
-    embedded_tokens: those of distinct texts, which alone go through the model. padded_tokens:
-    what the model was given for them, padding included.
+    embedded_texts, embedded_tokens: distinct texts whose vector was not known, which alone go
+    through the model, and their tokens. padded_tokens: what the model was given for them, padding
+    included. known: the texts whose vector was, int64 [k].
     """
 
     window: W
     vectors: Vectors
+    embedded_texts: int
     embedded_tokens: int
     padded_tokens: int
+    known: Indices
 
 
 def embed_windows(
@@ -46,20 +62,21 @@ def embed_windows(
     *,
     batch_tokens: Literal["auto"] | int,
     on_batch: Callable[[int], None] = lambda _: None,
+    known: Callable[[W], Known | None] = _nothing,
 ) -> Generator[EmbeddedWindow[W], None, None]:
     """Each window with the vectors of its texts, in their order.
 
     The engine is given batch after batch across windows, so that one with several under way never
     runs dry between two; a window is read when its first batch is due. on_batch is told the tokens
-    of each batch once it is embedded. Beyond tokens and vectors, memory is that of the batches
-    under way.
+    of each batch once it is embedded. known: the vectors of a window that there are already.
+    Beyond tokens and vectors, memory is that of the batches under way.
     """
     begun: deque[_Begun[W]] = deque()
 
     def batches() -> Iterator[Tokens]:
         for window in windows:
             budget = engine.batch_tokens if batch_tokens == "auto" else batch_tokens
-            begun.append(_Begun(window, engine, budget))
+            begun.append(_Begun(window, known(window), engine, budget))
             yield from begun[-1].batches()
 
     for vectors in engine.embed_each(batches()):
@@ -78,8 +95,13 @@ def _complete(begun: deque[_Begun[W]]) -> Iterator[EmbeddedWindow[W]]:
 class _Begun(Generic[W]):
     """A window whose batches are on their way."""
 
-    def __init__(self, window: W, engine: Engine, batch_tokens: int) -> None:
+    def __init__(self, window: W, known: Known | None, engine: Engine, batch_tokens: int) -> None:
         tokens = window.tokens
+        self._known = known
+        self._is_new = np.ones(len(tokens), dtype=np.bool_)
+        if known is not None:
+            self._is_new[known.places] = False
+            tokens = take(tokens, np.flatnonzero(self._is_new))
         firsts, self._inverse = distinct(tokens)
         self._is_distinct = len(firsts) == len(tokens)
         unique = tokens if self._is_distinct else take(tokens, firsts)
@@ -117,9 +139,18 @@ class _Begun(Generic[W]):
         return self._done == len(self._plan)
 
     def embedded(self) -> EmbeddedWindow[W]:
+        vectors = self._vectors if self._is_distinct else self._vectors[self._inverse]
+        places = np.flatnonzero(~self._is_new)
+        if self._known is not None:
+            computed = vectors
+            vectors = np.empty((len(self._is_new), computed.shape[1]), dtype=np.float32)
+            vectors[self._is_new] = computed
+            vectors[places] = self._known.vectors
         return EmbeddedWindow(
             window=self._window,
-            vectors=self._vectors if self._is_distinct else self._vectors[self._inverse],
+            vectors=vectors,
+            known=places,
+            embedded_texts=len(self._vectors),
             embedded_tokens=len(self._ordered.ids),
             padded_tokens=self._padded_tokens,
         )

@@ -6,7 +6,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embed_job import machine
@@ -19,6 +19,8 @@ from embed_job.plan import Plan
 from embed_job.progress import Plan as Outlook
 from embed_job.progress import Progress
 from embed_job.report.model import MAX_EXAMPLES
+from embed_job.reuse.build import build_lookup
+from embed_job.reuse.splits import earlier_splits, truncates_at
 from embed_job.spec import JobSpec, ModelSpec
 from embed_job.spool import Spool
 from embed_job.stop import StopSignals
@@ -91,8 +93,9 @@ def embed_supply(
     progress.start(outlook)
     try:
         with Spool(spool or _spool_root(plan.commits)) as folder:
+            config = _worker_config(plan, folder, host or platform.node())
             pool = Pool(
-                _worker_config(plan, folder, host or platform.node()),
+                replace(config, earlier=_earlier(plan, folder, work)),
                 supply,
                 workers=work.workers,
                 listener=listener,
@@ -135,6 +138,19 @@ def _spool_root(commits: Commits) -> Path:
     if commits.folder.startswith("s3://"):
         return Path(tempfile.gettempdir()) / "embed-job-spool"
     return Path(commits.key("spool"))
+
+
+def _earlier(plan: Plan, spool: Spool, work: Work) -> Path | None:
+    """The tables of what may be taken over from earlier runs; None where there is nothing."""
+    splits = earlier_splits(plan)
+    if not splits:
+        return None
+    folder = spool.path / "earlier"
+    truncates = truncates_at(plan.spec, plan.dataset.max_tokens)
+    built = build_lookup(folder, plan.target, splits, truncates_at=truncates)
+    for lost in built.without[:MAX_EXAMPLES]:
+        work.incidents.append(f"not taken over, so embedded anew: {lost}")
+    return folder
 
 
 def _worker_config(plan: Plan, spool: Spool, host: str) -> WorkerConfig:

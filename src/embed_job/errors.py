@@ -21,11 +21,12 @@ class ExitCode(IntEnum):
     INPUT = 3
     """The input is missing or can't be read."""
     OUTPUT = 4
-    """The output can't be written, or belongs to another job or fingerprint."""
+    """The output can't be written, belongs to another job or fingerprint, or is worked on."""
     BUNDLE = 5
     """The model bundle is missing, damaged, or does not reproduce its golden vectors."""
     INCOMPLETE = 6
-    """The run ended but is not a success: duplicates, too many rejected, sums that disagree."""
+    """The run ended but is not a success: duplicates, too many rejected or gone, a listing that is
+    not complete, sums that disagree, an output taken over by another run."""
     WORKER = 7
     """A worker process kept dying for a reason that no single document explains."""
     IMAGE = 8

@@ -1,8 +1,10 @@
 """The whole data path of one split, top to bottom of one function:
 
-read → refuse, dedupe → chunk + tokenize ⇢ batch by tokens → embed ⇢ write → commit
+read → refuse, dedupe → carry → chunk + tokenize ⇢ recall → batch by tokens → embed ⇢ write → commit
 
-At each ⇢ one thread may hand windows to the next, one ahead; without a GPU it is all one thread.
+What earlier runs have embedded is taken over: a document that is as it was is carried with its
+rows, a text that is known recalls its vector. At each ⇢ one thread may hand windows to the next,
+one ahead; without a GPU it is all one thread.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from embed_job.engine import Engine
 from embed_job.manifest import DatasetDescriptor, SplitManifest
 from embed_job.progress.meter import ProgressUpdate
 from embed_job.records import Document
-from embed_job.rows import make_rows
+from embed_job.reuse.earlier import Earlier
 from embed_job.source import Split
 from embed_job.source.reader import SplitReader
 from embed_job.spec import JobSpec
@@ -36,6 +38,7 @@ from embed_job.storage import Store
 class Toolbox:
     """What a worker holds for all its splits: the loaded model, the stores, the job.
 
+    earlier: what earlier runs of this output have embedded; None where nothing is to be taken over.
     overlap: whether reading, embedding and writing go on at the same time, in three threads.
     """
 
@@ -51,6 +54,7 @@ class Toolbox:
     spool: Path
     host: str
     worker: int
+    earlier: Earlier | None = None
     overlap: bool = False
 
     def windows(self, documents: Iterable[Document]) -> Iterator[Window]:
@@ -92,15 +96,17 @@ def embed_split(
             engine=tools.engine,
             batch_tokens=spec.execution.batch_tokens,
             on_batch=lambda tokens: report(ProgressUpdate(tokens=tokens)),
+            known=attempt.known(),
         )
+        changed = attempt.carry(admission.documents(), report)
         with (
-            attempt.stage("tokenize", tools.windows(admission.documents())) as windows,
+            attempt.stage("tokenize", tools.windows(changed)) as windows,
             attempt.stage("embed", embed(windows)) as embedded,
         ):
             for done in embedded:
                 kept = attempt.settle(done)
                 with attempt.watch("write"):
-                    attempt.sink.write(make_rows(tools.schema, done.window, done.vectors, kept))
+                    attempt.write(done, kept)
                 report(attempt.progress(done.window))
         return attempt.commit()
 

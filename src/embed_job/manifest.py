@@ -7,13 +7,22 @@ durable. Readers trust manifests alone.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from embed_job.sink import Part
 from embed_job.source.metadata import ConcreteType
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[2] = 2
+"""2: rows tell of the split that wrote them first; a record of another version is refused."""
+
+_ORIGIN_CHARS = 16
+
+
+def origin_of(split: str) -> str:
+    """How rows name the split that wrote them first: the beginning of its identity."""
+    return split[:_ORIGIN_CHARS]
 
 
 class Record(BaseModel):
@@ -47,11 +56,13 @@ class Counts(Record):
 class StageTimes(Record):
     """Seconds of a worker by stage; wait is what none of the others explains.
 
+    carry: documents that are as they were, found in earlier parts and copied.
     Where stages overlap (on a GPU, or above one thread) they add up to more than the time that
     passed, and wait is that of the writing thread.
     """
 
     read: float = 0.0
+    carry: float = 0.0
     tokenize: float = 0.0
     embed: float = 0.0
     write: float = 0.0
@@ -60,6 +71,7 @@ class StageTimes(Record):
     def __add__(self, other: StageTimes) -> StageTimes:
         return StageTimes(
             read=self.read + other.read,
+            carry=self.carry + other.carry,
             tokenize=self.tokenize + other.tokenize,
             embed=self.embed + other.embed,
             write=self.write + other.write,
@@ -74,6 +86,9 @@ class SplitCounts(Record):
     that went through the model (identical chunks of a window go once). padded_tokens: what the
     model was given, padding included. lines: line breaks of the split, to number lines across
     splits. absent_fields: per text or metadata field, records in which it was missing.
+    carried_documents, carried_chunks: written ones whose rows are those of an earlier part.
+    reused_chunks: other written ones whose vector is. taken_over_tokens: of both. embedded_chunks:
+    texts that went through the model.
     """
 
     documents: Counts = Counts()
@@ -84,6 +99,11 @@ class SplitCounts(Record):
     padded_tokens: int = 0
     truncated_documents: int = 0
     truncated_tokens: int = 0
+    carried_documents: int = 0
+    carried_chunks: int = 0
+    reused_chunks: int = 0
+    taken_over_tokens: int = 0
+    embedded_chunks: int = 0
     rejected_by_reason: dict[str, int] = Field(default_factory=dict)
     absent_fields: dict[str, int] = Field(default_factory=dict)
 
@@ -97,6 +117,11 @@ class SplitCounts(Record):
             padded_tokens=self.padded_tokens + other.padded_tokens,
             truncated_documents=self.truncated_documents + other.truncated_documents,
             truncated_tokens=self.truncated_tokens + other.truncated_tokens,
+            carried_documents=self.carried_documents + other.carried_documents,
+            carried_chunks=self.carried_chunks + other.carried_chunks,
+            reused_chunks=self.reused_chunks + other.reused_chunks,
+            taken_over_tokens=self.taken_over_tokens + other.taken_over_tokens,
+            embedded_chunks=self.embedded_chunks + other.embedded_chunks,
             rejected_by_reason=_add(self.rejected_by_reason, other.rejected_by_reason),
             absent_fields=_add(self.absent_fields, other.absent_fields),
         )
@@ -124,7 +149,7 @@ class DatasetDescriptor(Record):
     columns: metadata column to type, as the first run found them. created_at in Unix seconds.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     name: str
     input_uri: str
     fingerprint: str
@@ -146,10 +171,12 @@ class SplitManifest(Record):
     """The commit of one split.
 
     attempt: the nonce of the attempt that won. parts, ids and dead_letters name files below the
-    output's folder. started_at and finished_at are Unix seconds, for the report alone.
+    output's folder, ledger likewise: the table by which a later run takes over its rows. origins:
+    rows of the parts by the split that wrote them first. started_at and finished_at are Unix
+    seconds, for the report alone.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     split: str
     attempt: str
     fingerprint: str
@@ -157,6 +184,8 @@ class SplitManifest(Record):
     counts: SplitCounts
     parts: tuple[Part, ...]
     ids: str | None
+    ledger: str | None = None
+    origins: dict[str, int] = Field(default_factory=dict)
     dead_letters: str | None
     worker: int
     host: str
@@ -169,11 +198,13 @@ class SplitManifest(Record):
 class JobManifest(Record):
     """The commit of a whole job: the splits that count, written last.
 
+    generation: that of the run's lease, greater than that of every job that it replaced.
     duplicates_across_splits: how many ids occur in more than one file or split.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     name: str
+    generation: int = 1
     fingerprint: str
     splits: tuple[str, ...]
     counts: SplitCounts

@@ -42,7 +42,9 @@ class Plan:
     """What this machine may work on.
 
     splits by identity, in the order of the input; standing: identities of committed bundles that
-    hold files of it besides; committed: those of both that are done.
+    hold files of it besides; committed: those of both that are done; found: every committed one of
+    the output, whether it is of this input or not. generation: of the output when it was looked at,
+    0 where no job had been committed; another one since means that this is not what there is to do.
     """
 
     spec: JobSpec
@@ -51,6 +53,8 @@ class Plan:
     splits: dict[str, Split]
     standing: tuple[str, ...]
     committed: dict[str, SplitManifest]
+    found: dict[str, SplitManifest]
+    generation: int
     dataset: DatasetDescriptor
     target: Store
     commits: Commits
@@ -98,11 +102,13 @@ def plan_listed(
     place: Place,
     *,
     columns: dict[str, ConcreteType] | None = None,
+    claim: bool = True,
 ) -> Plan:
     """The plan of files that are listed already.
 
     columns: types of the metadata columns; None: they are found in the input, by whoever claims
-    the output. Whoever has no files then leaves that to others.
+    the output. Whoever has no files then leaves that to others. claim: False to look alone, with
+    nothing written.
     """
     source = store_for(place.source_uri)
     target = store_for(place.target_uri, temporary=place.temporary)
@@ -114,6 +120,7 @@ def plan_listed(
     dataset = commits.descriptor()
     if dataset is not None:
         check_same(commits.folder, dataset, wanted)
+    generation = commits.generation()
     found = commits.committed(wanted.fingerprint)
     bundled = {split: Bundled(*_held(manifest)) for split, manifest in found.items()}
     seen = survey(listing.everything(), bundled.values())
@@ -124,7 +131,9 @@ def plan_listed(
     }
     if dataset is None and columns is None and (splits or listing.whole is None):
         columns = resolve_metadata(source, list(splits.values()), spec.input)
-    if columns is not None or dataset is not None:
+    if not claim:
+        dataset = dataset or wanted.model_copy(update={"columns": columns or {}})
+    elif columns is not None or dataset is not None:
         if dataset is None:
             # Else the folder would be bound to a precision that nothing here can compute.
             check_machine(spec.model)
@@ -134,7 +143,10 @@ def plan_listed(
         split for split in standing.splits if any(n in names for n, _ in bundled[split].files)
     )
     committed = {split: found[split] for split in (*splits, *ours) if split in found}
-    return Plan(spec, place, listing, splits, ours, committed, dataset or wanted, target, commits)
+    return Plan(
+        spec, place, listing, splits, ours, committed, found, generation, dataset or wanted,
+        target, commits,
+    )  # fmt: skip
 
 
 def _held(manifest: SplitManifest) -> tuple[tuple[tuple[str, str], ...], int, int]:

@@ -17,7 +17,7 @@ from embed_job.source.metadata import arrow_type
 
 
 def output_schema(dataset: DatasetDescriptor) -> pa.Schema:
-    """Columns of an output, in order: id to content_hash, text if chosen, metadata, vector."""
+    """Columns of an output, in order: id to split, text if chosen, metadata, vector."""
     value = pa.float16() if dataset.vector_type == "float16" else pa.float32()
     fields = [
         pa.field("id", pa.string(), nullable=False),
@@ -27,6 +27,7 @@ def output_schema(dataset: DatasetDescriptor) -> pa.Schema:
         pa.field("char_end", pa.int64(), nullable=False),
         pa.field("n_tokens", pa.int32(), nullable=False),
         pa.field("content_hash", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
     ]
     if dataset.text:
         fields.append(pa.field("text", pa.string(), nullable=False))
@@ -42,12 +43,18 @@ def content_hash(text: str) -> str:
 
 
 def make_rows(
-    schema: pa.Schema, window: Window, vectors: Vectors, kept: npt.NDArray[np.bool_]
+    schema: pa.Schema,
+    window: Window,
+    vectors: Vectors,
+    kept: npt.NDArray[np.bool_],
+    *,
+    origin: str,
 ) -> pa.RecordBatch:
     """Rows of a window's chunks, in their order, less those not kept.
 
     vectors: float32 [chunks, dimension]; kept: bool [chunks]. A row's id is its document's, or
-    ``doc_id#chunk`` where the document has several chunks.
+    ``doc_id#chunk`` where the document has several chunks. origin: the split that writes them, as
+    of :func:`embed_job.manifest.origin_of`.
     """
     chunks, n_tokens = window.chunks, window.tokens.lengths
     if not kept.all():
@@ -66,6 +73,7 @@ def make_rows(
         "char_end": ends,
         "n_tokens": n_tokens.astype(np.int32),
         "content_hash": list(map(content_hash, texts)),
+        "split": pa.repeat(pa.scalar(origin, pa.string()), len(chunks)),
         "text": texts,
     }
     columns |= _metadata(schema, owners)
@@ -86,7 +94,7 @@ def _array(values: object, kind: pa.DataType) -> pa.Array:
 
 
 def _metadata(schema: pa.Schema, owners: Sequence[Document]) -> Mapping[str, object]:
-    first = schema.get_field_index("text") + 1 or schema.get_field_index("content_hash") + 1
+    first = schema.get_field_index("text") + 1 or schema.get_field_index("split") + 1
     names = schema.names[first : schema.get_field_index("vector")]
     return {name: [owner.metadata[column] for owner in owners] for column, name in enumerate(names)}
 

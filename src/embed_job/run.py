@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embed_job.commit.ending import Ending
 from embed_job.commit.finalize import Verdict, finalize, judge, whole_of
+from embed_job.commit.lease import Holder, Lease, LeaseRecord, Rhythm
 from embed_job.dataset import open_dataset
 from embed_job.dataset.search import neighbour_examples
 from embed_job.embedding import Work, cases_of, crew_of, embed_supply, outlook_of
@@ -29,8 +33,10 @@ from embed_job.report.model import (
     SampleInfo,
 )
 from embed_job.report.write import write_report
+from embed_job.source.listing import input_folder
 from embed_job.spec import JobSpec
 from embed_job.stop import StopSignals
+from embed_job.storage import join, store_for
 from embed_job.workers.supply import AllCases
 
 if TYPE_CHECKING:
@@ -47,61 +53,104 @@ class RunResult:
 
 
 def run_job(
-    spec: JobSpec, *, progress: Progress, report_dir: Path, sample: SampleInfo | None = None
+    spec: JobSpec,
+    *,
+    progress: Progress,
+    report_dir: Path,
+    sample: SampleInfo | None = None,
+    rhythm: Rhythm | None = None,
 ) -> RunResult:
     """Embed what is not committed yet, commit the job, leave report.json and report.html.
 
     Running it again changes nothing; after a kill or a signal it goes on. Raises a UserError
-    where nothing could be done at all, or where the run had to be given up: what was committed
-    until then stays.
+    where nothing could be done at all, as another run is at work on the output (HeldError), or
+    where the run had to be given up: what was committed until then stays. rhythm: of the lease.
     """
     try:
-        return _run_job(spec, progress, report_dir, sample)
+        return _run_job(spec, progress, report_dir, sample, rhythm or Rhythm())
     except OSError as error:
         explained = output_error(error, spec.parquet.uri)
         raise explained or error from error
 
 
 def _run_job(
-    spec: JobSpec, progress: Progress, report_dir: Path, sample: SampleInfo | None
+    spec: JobSpec,
+    progress: Progress,
+    report_dir: Path,
+    sample: SampleInfo | None,
+    rhythm: Rhythm,
 ) -> RunResult:
     started_at = time.time()
-    plan = make_plan(spec)
-    with (
-        StopSignals() as stop,
-        loading(plan, plan.planned, host=None, progress=progress, stop=stop) as loader,
-    ):
-        work = embed_all(plan, progress, stop, loader)
-        manifests, verdict = _end(plan)
-        facts = _facts(plan, work, manifests, verdict, started_at, sample)
-        loaded = loader.complete(manifests, complete=not verdict.problems) if loader else None
-        report = build_report(with_index(facts, loaded, time.time()))
-        write_report(report, report_dir)
-        if loader and loader.bug:
-            raise loader.bug
+    plan, stop = make_plan(spec), StopSignals()
+    with _taken(plan, stop, rhythm, progress) as lease, stop:
+        if plan.commits.generation() != plan.generation:
+            plan = make_plan(spec)  # another run came to its end since
+        with loading(plan, plan.planned, host=None, progress=progress, stop=stop) as loader:
+            work = embed_all(plan, progress, stop, loader)
+            manifests, verdict = _end(plan, lease)
+            facts = _facts(plan, work, manifests, verdict, started_at, sample)
+            loaded = loader.complete(manifests, complete=not verdict.problems) if loader else None
+            if loaded is not None and not (loaded.problems or stop.requested):
+                loaded = _promoted(plan, loaded, report_dir, progress)
+            report = build_report(with_index(facts, loaded, time.time()))
+            write_report(report, report_dir)
+            if loader and loader.bug:
+                raise loader.bug
     return RunResult(report, _exit_code(report, stop, work, loaded))
 
 
-def _end(plan: Plan) -> tuple[list[SplitManifest], Verdict]:
+def _taken(plan: Plan, stop: StopSignals, rhythm: Rhythm, progress: Progress) -> Lease:
+    """The lease of a run of its own. Raises HeldError."""
+
+    def tell(found: LeaseRecord) -> None:
+        progress.event("held", run=found.run, host=found.host, watched_s=rhythm.dead_s)
+
+    holder = Holder(f"run-{secrets.token_hex(4)}", platform.node(), alone=True)
+    lease = Lease(plan.commits, holder, rhythm=rhythm, lost=stop.ask)
+    lease.take(watching=tell)
+    return lease
+
+
+def _end(plan: Plan, lease: Lease) -> tuple[list[SplitManifest], Verdict]:
     """Commit the job where all of it is there. The manifests that count, in the input's order."""
-    committed = plan.commits.committed(plan.dataset.fingerprint)
-    counted = {split: committed[split] for split in plan.planned if split in committed}
-    live, problems = whole_of(plan.commits, counted, remove=True)
+    commits, spec = plan.commits, plan.spec
+    found = commits.committed(plan.dataset.fingerprint)
+    counted = {split: found[split] for split in plan.planned if split in found}
+    live, problems = whole_of(commits, counted, remove=lease.holds())
     if problems:
-        verdict = judge(
-            plan.target, plan.commits, plan.spec, planned=plan.planned, live=live, problems=problems
-        )
-    else:
-        verdict = finalize(
-            plan.target,
-            plan.commits,
-            plan.spec,
-            fingerprint=plan.dataset.fingerprint,
-            planned=plan.planned,
-            live=live,
-            now=time.time(),
-        )
-    return list(live.values()), verdict
+        verdict = judge(commits, spec, planned=plan.planned, live=live, problems=problems)
+        return list(live.values()), verdict
+    source, folder = store_for(spec.input.uri), input_folder(plan.listing, spec.input.uri)
+    ending = Ending(
+        spec=spec,
+        fingerprint=plan.dataset.fingerprint,
+        planned=plan.planned,
+        live=live,
+        found=found,
+        without_splits=plan.without_splits,
+        size_of=lambda name: source.stat(join(folder, name)).size,
+        lease=lease,
+    )
+    return list(live.values()), finalize(commits, ending, now=time.time())
+
+
+def _promoted(plan: Plan, loaded: LoadResult, report_dir: Path, progress: Progress) -> LoadResult:
+    """What the spec wants done with an index that is loaded."""
+    from embed_job.opensearch.promotion.at_end import promote_at_end
+
+    def write_page(page: bytes) -> str:
+        path = report_dir / "canary.html"
+        path.write_bytes(page)
+        return str(path)
+
+    return promote_at_end(
+        plan.spec,
+        open_dataset(plan.target, plan.commits.folder),
+        loaded,
+        bundle=plan.place.bundle,
+        write_page=write_page,
+        progress=progress,
+    )
 
 
 def _exit_code(

@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM, alike: the first asks the run to drain, the second ends it at once."""
+"""SIGINT and SIGTERM, alike: the first asks the run to drain, the second ends it at once.
+
+The run may ask itself, too, where its work is no longer its own.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ class StopSignals:
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
         self._former: dict[signal.Signals, object] = {}
+        self._asked = False
 
     def __enter__(self) -> StopSignals:
         for number in _EXIT_CODES:
@@ -31,9 +35,13 @@ class StopSignals:
             raise KeyboardInterrupt
         self._received = signal.Signals(number)
 
+    def ask(self) -> None:
+        """Ask the run to drain, without a signal; from any thread."""
+        self._asked = True
+
     @property
     def requested(self) -> bool:
-        return self._received is not None
+        return self._asked or self._received is not None
 
     @property
     def exit_code(self) -> ExitCode | None:

@@ -8,9 +8,32 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from embed_job.manifest import Counts, SplitCounts, StageTimes
 from embed_job.records import Rejection
+
+if TYPE_CHECKING:
+    from embed_job.reuse.carry import CarriedRows
+
+
+@dataclass(slots=True)
+class Carried:
+    """Running counts of documents whose rows are those of an earlier part. They may be written by
+    another thread than those that embed, so they are counted apart."""
+
+    documents: int = 0
+    chunks: int = 0
+    tokens: int = 0
+    truncated_documents: int = 0
+    truncated_tokens: int = 0
+
+    def add(self, taken: CarriedRows) -> None:
+        self.documents += len(taken.documents)
+        self.chunks += taken.rows.num_rows
+        self.tokens += taken.tokens
+        self.truncated_documents += len(taken.lost)
+        self.truncated_tokens += sum(taken.lost)
 
 
 @dataclass(slots=True)
@@ -29,29 +52,41 @@ class Tally:
     padded_tokens: int = 0
     truncated_documents: int = 0
     truncated_tokens: int = 0
+    reused_chunks: int = 0
+    reused_tokens: int = 0
+    embedded_chunks: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    carried: Carried = field(default_factory=Carried)
 
     def reject(self, rejection: Rejection) -> None:
         self.rejected[rejection.reason.value] += 1
 
     def counts(self, *, lines: int, absent_fields: dict[str, int]) -> SplitCounts:
         """The counts as a manifest holds them."""
+        carried = self.carried
         return SplitCounts(
             documents=Counts(
                 read=self.documents_read,
-                written=self.documents_written,
+                written=self.documents_written + carried.documents,
                 rejected=self.rejected.total(),
                 skipped=self.documents_skipped,
             ),
             chunks=Counts(
-                read=self.chunks_read, written=self.chunks_written, rejected=self.chunks_rejected
+                read=self.chunks_read + carried.chunks,
+                written=self.chunks_written + carried.chunks,
+                rejected=self.chunks_rejected,
             ),
             lines=lines,
-            tokens=self.tokens,
+            tokens=self.tokens + carried.tokens,
             embedded_tokens=self.embedded_tokens,
             padded_tokens=self.padded_tokens,
-            truncated_documents=self.truncated_documents,
-            truncated_tokens=self.truncated_tokens,
+            truncated_documents=self.truncated_documents + carried.truncated_documents,
+            truncated_tokens=self.truncated_tokens + carried.truncated_tokens,
+            carried_documents=carried.documents,
+            carried_chunks=carried.chunks,
+            reused_chunks=self.reused_chunks,
+            taken_over_tokens=self.reused_tokens + carried.tokens,
+            embedded_chunks=self.embedded_chunks,
             rejected_by_reason=dict(self.rejected),
             absent_fields=absent_fields,
         )

@@ -20,7 +20,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from embed_job.commit.commits import Commits
 from embed_job.commit.finalize import Verdict
+from embed_job.commit.lease import Holder, Lease, LeaseRecord, Rhythm
 from embed_job.dataset import open_dataset
 from embed_job.fleet.finalize import finalize_job
 from embed_job.fleet.order import LISTING_SCHEMA, JobOrder, read_order, write_listing
@@ -29,6 +31,7 @@ from embed_job.report.model import Report
 from embed_job.run import RunResult, run_job
 from embed_job.spec import JobSpec
 from embed_job.storage import store_for
+from embed_job.storage.local import LocalStore
 
 WORDS = [
     "river",
@@ -87,12 +90,17 @@ class Job:
         line = " ".join([*["\u0436" * 101] * 5, "stone."])
         return "\n".join([line] * (size_bytes // len(line.encode()) + 1))
 
-    def run(self) -> RunResult:
+    def run(self, *, rhythm: Rhythm | None = None) -> RunResult:
         return run_job(
             JobSpec.model_validate(self.spec),
             progress=SilentProgress(),
             report_dir=self.folder / "report",
+            rhythm=rhythm,
         )
+
+    def allow_deletions(self) -> None:
+        """Let the next runs delete whatever the input no longer holds."""
+        self.spec["refresh"] = {"max_delete_fraction": 1}
 
     def spec_file(self) -> Path:
         path = self.folder / "job.yaml"
@@ -178,6 +186,7 @@ class Fleet:
         self.job = job
         self.compute: dict[str, Any] = {"sharing": "sharded_by_s3_key"}
         self.pace = {"poll_s": 0.05, "max_poll_s": 0.5, "stale_s": 2.0, "factor": 1.0}
+        self.rhythm = {"beat_s": 0.2, "dead_s": 3.0}
         job.spec["execution"] = {"workers": 1}
 
     def folder(self, name: str) -> Path:
@@ -265,6 +274,7 @@ class Fleet:
             "spool": str(self.folder(name) / f"spool-{rank}"),
             "earlier": str(earlier) if uploaded and earlier.exists() else None,
             "pace": self.pace,
+            "rhythm": self.rhythm,
         }
         path = self.folder(name) / f"host-{rank}.json"
         path.write_bytes(orjson.dumps(facts))
@@ -314,8 +324,18 @@ class Fleet:
             name,
             read_order(folder),
             folder / "listing.parquet",
-            host=None,
+            rhythm=Rhythm(**self.rhythm),
         )
+
+    def take_over(self, name: str) -> Lease:
+        """Take the lease for another run, as if whoever holds it had been dead for long."""
+        commits = Commits(LocalStore(), str(self.job.output))
+        path = self.job.output / "_embed_job/lease.json"
+        held = LeaseRecord.model_validate_json(path.read_bytes())
+        path.write_text(held.model_copy(update={"free": True}).model_dump_json())
+        lease = Lease(commits, Holder(name, "elsewhere", alone=False), rhythm=Rhythm())
+        lease.take()
+        return lease
 
     def collect(self, name: str, *, hosts: int) -> None:
         """Upload the hosts' output folders, as the service does."""

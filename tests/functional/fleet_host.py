@@ -9,6 +9,7 @@ from pathlib import Path
 
 
 def main(path: Path) -> int:
+    from embed_job.commit.lease import Rhythm
     from embed_job.errors import ExitCode, UserError
     from embed_job.fleet import Host
     from embed_job.fleet.claims import Pace
@@ -22,7 +23,7 @@ def main(path: Path) -> int:
     facts = json.loads(path.read_text())
     folder = Path(facts["job_folder"])
     order = read_order(folder)
-    pace = Pace(**facts["pace"])
+    pace, rhythm = Pace(**facts["pace"]), Rhythm(**facts.get("rhythm", {}))
     earlier = Path(facts["earlier"]) if facts.get("earlier") else None
     host = Host(facts["job"], facts["host"], facts["rank"], facts["count"])
     with StopSignals() as stop:
@@ -30,11 +31,11 @@ def main(path: Path) -> int:
             if facts["documents"] is None:
                 uri = order.spec.input.uri
                 listing = listing_of_order(folder, order, source_uri=uri)
-                inputs = InputSet(uri, listing, earlier, pace)
+                inputs = InputSet(uri, listing, earlier, pace, rhythm)
             else:
                 documents = Path(facts["documents"])
                 inputs = InputSet(
-                    str(documents), local_share(documents, folder, order), earlier, pace
+                    str(documents), local_share(documents, folder, order), earlier, pace, rhythm
                 )
             result = run_host(
                 order,
@@ -55,6 +56,7 @@ def main(path: Path) -> int:
         "planned": result.splits_planned,
         "documents": result.counts.documents.written,
         "finalized": result.finalized,
+        "left_to": result.left_to,
         "problems": result.problems,
     }
     print(json.dumps(outcome))  # noqa: T201

@@ -72,11 +72,14 @@ def test_pages_of_docs_show_tables_and_notes_where_the_readme_shows_targets(tmp_
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text(block.format("linear"))
     (tmp_path / "docs" / "engines.md").write_text(block.format("agreement"))
+    (tmp_path / "docs" / "refresh.md").write_text(block.format("refresh"))
     (tmp_path / "docs" / "scale.md").write_text(block.format("linear") + block.format("billion"))
-    made = update_all(tmp_path, {"linear": SECTION, "agreement": SECTION}, source="A machine.")
-    assert made == ["README.md: linear", "docs/engines.md: agreement", "docs/scale.md: linear"]
+    found = dict.fromkeys(("linear", "agreement", "refresh"), SECTION)
+    made = update_all(tmp_path, found, source="A machine.")
+    pages = ["engines.md: agreement", "refresh.md: refresh", "scale.md: linear"]
+    assert sorted(made) == ["README.md: linear", *(f"docs/{page}" for page in pages)]
     assert "| ours |" not in (tmp_path / "README.md").read_text()
-    for page in ("engines.md", "scale.md"):
+    for page in ("engines.md", "refresh.md", "scale.md"):
         text = (tmp_path / "docs" / page).read_text()
         assert "| ours | 9 |" in text
         assert "A note.\n\nA machine.\n<!-- /bench -->" in text

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
+from embed_job.commit.commits import Commits
+from embed_job.commit.lease import Rhythm
+from embed_job.dataset import open_dataset
+from embed_job.dataset.verify import verify_output
 from embed_job.errors import ExitCode
+from embed_job.storage import store_for
 
 TIMEOUT_S = 120
 
@@ -78,6 +85,43 @@ def test_a_run_killed_ten_times_ends_with_the_rows_of_an_undisturbed_one(
     assert list((job.output / "_embed_job" / "spool").iterdir()) == []
 
 
+def lease_of(job: Any) -> dict[str, Any]:
+    path = job.output / "_embed_job/lease.json"
+    return json.loads(path.read_bytes()) if path.exists() else {"generation": 0}
+
+
+def test_runs_killed_while_the_corpus_changes_come_to_what_is_there(
+    make_job: Callable[[str], Any],
+) -> None:
+    job, moments = make_job("changing"), random.Random(20261122)
+    job.write_corpus(files=6, documents=40)
+    job.allow_deletions()
+    assert job.run().exit_code is ExitCode.OK
+    for number in range(5):
+        changed = moments.randrange(6)
+        texts = [f"text {number} of {n}" for n in range(moments.randrange(20, 60))]
+        named = [{"id": f"{changed}-{n}", "text": text} for n, text in enumerate(texts)]
+        job.write(f"{changed:03}.jsonl", named)
+        last = lease_of(job)["generation"]
+        process = job.start()
+        wait_for(lambda last=last: lease_of(job)["generation"] > last)
+        time.sleep(moments.uniform(0.0, 2.5))
+        process.kill()
+        process.communicate(timeout=TIMEOUT_S)
+    assert job.run().exit_code is ExitCode.OK
+    fresh = make_job("fresh")
+    fresh.input = job.input
+    fresh.spec["input"]["uri"] = str(job.input)
+    assert fresh.run().exit_code is ExitCode.OK
+    assert job.rows() == fresh.rows()
+    store, uri = store_for(str(job.output)), str(job.output)
+    assert verify_output(store, uri).ok
+    live = {part.name for _, part in open_dataset(store, uri).parts()}
+    assert set(job.parts()) == live
+    for folder, manifest in Commits(store, uri).retired():
+        assert all((Path(folder) / part.name).is_file() for part in manifest.parts)
+
+
 def test_the_workers_of_a_killed_run_end_too(job: Any) -> None:
     process = slow_job(job).start()
     wait_for(lambda: len(workers_of(process)) == 2)
@@ -125,14 +169,60 @@ def test_a_signal_drains_commits_and_leaves_a_run_that_resumes(
     assert same_rows(job.rows(), undisturbed)
 
 
-def test_two_runs_at_once_commit_each_split_once(job: Any, undisturbed: dict[str, Any]) -> None:
+def test_of_two_runs_at_once_one_works_and_the_other_is_told(
+    job: Any, undisturbed: dict[str, Any]
+) -> None:
     slow_job(job)
     processes = [job.start(), job.start()]
-    for process in processes:
-        _, errors = process.communicate(timeout=TIMEOUT_S)
-        assert process.returncode == 0, errors
+    told = [process.communicate(timeout=TIMEOUT_S)[1] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert sorted(codes) == [ExitCode.OK, ExitCode.OUTPUT], told
+    refusal = told[codes.index(ExitCode.OUTPUT)]
+    assert "is at work on this output" in " ".join(refusal.split())
+    assert "Traceback" not in refusal
     assert len(manifests(job)) == 12
     assert same_rows(job.rows(), undisturbed)
+
+
+ZOMBIE = """
+import sys, pathlib, yaml
+from embed_job.commit.lease import Rhythm
+from embed_job.progress import SilentProgress
+from embed_job.run import run_job
+from embed_job.spec import JobSpec
+
+if __name__ == "__main__":
+    spec = JobSpec.model_validate(yaml.safe_load(pathlib.Path(sys.argv[1]).read_text()))
+    folder = pathlib.Path(sys.argv[2])
+    folder.mkdir()
+    result = run_job(spec, progress=SilentProgress(), report_dir=folder,
+                     rhythm=Rhythm(beat_s=0.1, dead_s=2.0))
+    print(*result.report.problems)
+    sys.exit(result.exit_code)
+"""
+
+
+def test_a_run_that_stood_still_and_was_taken_over_commits_and_removes_nothing(job: Any) -> None:
+    slow_job(job)
+    script = job.folder / "zombie.py"
+    script.write_text(ZOMBIE)
+    command = [sys.executable, str(script), str(job.spec_file()), str(job.folder / "late")]
+    late = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(lambda: len(manifests(job)) >= 2)
+    os.killpg(late.pid, signal.SIGSTOP)
+    # What it has listed is no longer what counts.
+    job.write("000.jsonl", [{"id": "new", "text": "a new text"}])
+    job.allow_deletions()
+    assert job.run(rhythm=Rhythm(beat_s=0.1, dead_s=2.0)).exit_code is ExitCode.OK
+    rows, private = job.rows(), job.output / "_embed_job"
+    before = {path: path.read_bytes() for path in [private / "job.json", *job.output.glob("*.p*")]}
+    os.killpg(late.pid, signal.SIGCONT)
+    told, _ = late.communicate(timeout=TIMEOUT_S)
+    assert late.returncode == ExitCode.INCOMPLETE
+    assert "has taken over" in told
+    assert {path: path.read_bytes() for path in before} == before
+    assert job.rows() == rows
+    assert "new" in rows
 
 
 @pytest.fixture

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from embed_job.commit.lease import Rhythm
 from embed_job.errors import ExitCode
 from embed_job.fleet.finalize import finalize_job
 from embed_job.storage.local import LocalStore
-
-
-def bring_order(fleet: Any, name: str) -> None:
-    """Lay a job's order where submit lays it in S3."""
-    fleet.key(name, "input").mkdir(parents=True)
-    shutil.copyfile(fleet.job_folder(name) / "order.json", fleet.key(name, "input", "order.json"))
 
 
 def run_without_end(fleet: Any, name: str) -> None:
@@ -29,12 +24,14 @@ def run_without_end(fleet: Any, name: str) -> None:
 
 
 def files(fleet: Any) -> dict[str, bytes]:
-    """All that is in the output but the jobs' own folders."""
-    private = fleet.job.output / "_embed_job/jobs"
+    """All that is in the output but the jobs' own folders and the lease."""
+    private = fleet.job.output / "_embed_job"
     return {
         str(path): path.read_bytes()
         for path in fleet.job.output.rglob("*")
-        if path.is_file() and not path.is_relative_to(private)
+        if path.is_file()
+        and not path.is_relative_to(private / "jobs")
+        and not path.name.startswith(("lease", ".lease"))
     }
 
 
@@ -45,16 +42,12 @@ def open_job(fleet: Any) -> Any:
     return fleet
 
 
-@pytest.mark.parametrize("with_order", [True, False])
-def test_an_older_job_does_not_roll_back_a_newer_one(open_job: Any, with_order: bool) -> None:
-    """Without its order the later commit is all that tells of it, as of a run on one machine."""
+def test_an_older_job_does_not_roll_back_a_newer_one(open_job: Any) -> None:
     open_job.job.write("new.jsonl", [{"id": "new", "text": "a new text"}])
     assert [host.code for host in open_job.run("second", hosts=1)] == [0]
-    if with_order:
-        bring_order(open_job, "second")
     before = files(open_job)
     verdict, report = open_job.finalize("first")
-    assert ("job second" if with_order else "another run") in verdict.problems[0]
+    assert "second on algo-1 has taken over" in verdict.problems[0]
     assert not report.ok
     assert files(open_job) == before
     assert not open_job.key("first", "job.json").exists()
@@ -63,34 +56,43 @@ def test_an_older_job_does_not_roll_back_a_newer_one(open_job: Any, with_order: 
     assert files(open_job) == before
 
 
-def test_a_newer_job_at_work_is_left_alone(open_job: Any) -> None:
-    open_job.submit("second", hosts=1)
-    bring_order(open_job, "second")
+def test_nor_does_it_roll_back_a_run_of_one_machine(open_job: Any) -> None:
+    open_job.job.write("new.jsonl", [{"id": "new", "text": "a new text"}])
+    assert open_job.job.run().exit_code is ExitCode.OK
+    before = files(open_job)
+    verdict, _ = open_job.finalize("first")
+    assert "has taken over" in verdict.problems[0]
+    assert files(open_job) == before
+
+
+def test_a_newer_job_that_has_begun_is_left_alone(open_job: Any) -> None:
+    run_without_end(open_job, "second")
     before = files(open_job)
     verdict, _ = open_job.finalize("first")
     assert "second" in verdict.problems[0]
     assert files(open_job) == before
 
 
-def test_a_job_that_comes_while_another_is_being_ended_stops_its_commit(open_job: Any) -> None:
-    open_job.submit("second", hosts=1)
+def test_a_job_that_begins_while_another_is_being_ended_stops_its_commit(open_job: Any) -> None:
+    """The one that ends has stood still for so long that it was taken for dead."""
     before = files(open_job)
 
     class Busy(LocalStore):
-        """While ids are compared, somebody submits."""
+        """While ids are compared, somebody takes the lease over."""
 
         def read(self, key: str) -> bytes:
-            if "/ids/" in key and not open_job.key("second", "input").exists():
-                bring_order(open_job, "second")
+            if "/ids/" in key and first.acquire(blocking=False):
+                open_job.take_over("second")
             return super().read(key)
 
+    first = threading.Lock()
     verdict, _ = finalize_job(
         Busy(),
         str(open_job.job.output),
         "first",
         open_job.order("first"),
         open_job.job_folder("first") / "listing.parquet",
-        host=None,
+        rhythm=Rhythm(beat_s=60, dead_s=0.0),
     )
     (problem,) = verdict.problems
     assert "second" in problem
@@ -98,7 +100,6 @@ def test_a_job_that_comes_while_another_is_being_ended_stops_its_commit(open_job
 
 
 def test_whoever_died_between_the_commit_and_its_record_is_stood_in_for(open_job: Any) -> None:
-    bring_order(open_job, "first")
     for _ in range(2):
         verdict, _ = open_job.finalize("first")
         assert not verdict.problems

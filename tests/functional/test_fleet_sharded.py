@@ -183,7 +183,6 @@ def test_a_job_ended_before_removes_nothing_of_a_later_one(fleet: Any) -> None:
         "first",
         fleet.order("first"),
         fleet.job_folder("first") / "listing.parquet",
-        host=None,
     )
     assert not verdict.problems
     assert fleet.manifests() == before

@@ -87,6 +87,7 @@ def test_rows_do_not_depend_on_workers_or_batches(make_job: Callable[[str], Any]
 
 def test_what_changed_is_embedded_anew_and_the_old_rows_are_gone(job: Any) -> None:
     job.write_corpus(files=3, documents=20)
+    job.allow_deletions()
     job.run()
     job.write("001.jsonl", [{"id": "new", "text": "a new text"}])
     result = job.run()
@@ -113,6 +114,7 @@ def test_orphans_of_a_lost_attempt_are_never_read_and_swept(job: Any) -> None:
 
 def test_nothing_of_the_users_is_ever_removed(job: Any) -> None:
     job.write_corpus(files=1, documents=5)
+    job.allow_deletions()
     job.output.mkdir()
     theirs = [job.output / name for name in ("part-00000.jsonl", "notes.md", "_embed_job.txt")]
     for path in theirs:
@@ -338,7 +340,7 @@ def test_the_report_has_what_machines_read(job: Any) -> None:
         assert key in report["counts"]["chunks"]
     assert report["counts"]["tokens"] > 0
     assert set(report["throughput"]) >= {"tokens_per_s", "documents_per_s"}
-    assert set(report["stages_s"]) == {"read", "tokenize", "embed", "write", "wait"}
+    assert set(report["stages_s"]) == {"read", "carry", "tokenize", "embed", "write", "wait"}
     assert set(report["truncated"]) == {"documents", "tokens"}
     for key in ("padding_fraction", "rejected_by_reason", "peak_rss_bytes", "fingerprint"):
         assert key in report

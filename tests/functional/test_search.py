@@ -111,7 +111,7 @@ class Output:
             duplicates_across_splits=0,
             finished_at=0,
         )
-        self.commits.commit_job(job)
+        assert self.commits.commit_job(job, tag=None)
 
     def open(self) -> Dataset:
         return open_dataset(self.store, str(self.folder))
@@ -126,6 +126,7 @@ def _batch(schema: pa.Schema, rows: Sequence[Row], vectors: np.ndarray) -> pa.Re
         "char_end": [len(text) for _, _, text in rows],
         "n_tokens": [3] * len(rows),
         "content_hash": [content_hash(text) for _, _, text in rows],
+        "split": ["0" * 16] * len(rows),
         "text": [text for _, _, text in rows],
         "lang": ["en"] * len(rows),
         "vector": list(vectors.astype(schema.field("vector").type.value_type.to_pandas_dtype())),

@@ -102,7 +102,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
             fields = dict(parse_qsl(body.decode()))
             return Call(service, fields.pop("Action"), fields)
+        if service == "scheduler":
+            return self._scheduler_call(body)
         return self._s3_call(service)
+
+    def _scheduler_call(self, body: bytes) -> Call:
+        """By path and method: /schedules/NAME."""
+        names = {"GET": "Get", "POST": "Create", "PUT": "Update", "DELETE": "Delete"}
+        name = unquote(urlsplit(self.path).path).rpartition("/")[2]
+        asked = {"Name": name} | json.loads(body or b"{}")
+        return Call("scheduler", f"{names[self.command]}Schedule", asked)
 
     def _s3_call(self, service: str) -> Call:
         address = urlsplit(self.path)

@@ -42,6 +42,11 @@ def requests_of(call: Any) -> Iterator[Request]:
         yield from s3_requests(call)
     elif call.service == "sagemaker":
         yield from sagemaker_requests(call)
+    elif call.service == "scheduler":
+        yield from scheduler_requests(call)
+    elif call.service == "events":
+        rule = asked.get("Rule") or asked["Name"]
+        yield f"events:{call.operation}", f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{rule}", ()
     elif call.service == "logs":
         group = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{asked.get('logGroupName', '')}"
         if call.operation == "DescribeLogStreams":
@@ -80,6 +85,14 @@ def sagemaker_requests(call: Any) -> Iterator[Request]:
             asked["RoleArn"],
             (("iam:PassedToService", "sagemaker.amazonaws.com"),),
         )
+
+
+def scheduler_requests(call: Any) -> Iterator[Request]:
+    name = f"schedule/default/{call.request['Name']}"
+    yield f"scheduler:{call.operation}", f"arn:aws:scheduler:{REGION}:{ACCOUNT}:{name}", ()
+    if "Target" in call.request:
+        role = call.request["Target"]["RoleArn"]
+        yield "iam:PassRole", role, (("iam:PassedToService", "scheduler.amazonaws.com"),)
 
 
 def grants(

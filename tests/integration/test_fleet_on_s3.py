@@ -85,6 +85,7 @@ class Jobs:
             "target": target or self.output,
             "spool": str(folder / f"spool-{rank}"),
             "pace": {"poll_s": 0.1, "max_poll_s": 0.5, "stale_s": 2.0, "factor": 1.0},
+            "rhythm": {"beat_s": 0.2, "dead_s": 3.0},
         }
         path = folder / f"host-{rank}.json"
         path.write_text(json.dumps(facts))
@@ -151,7 +152,6 @@ def test_a_host_is_killed_and_other_hosts_of_another_way_of_sharing_go_on(jobs: 
         "second",
         read_order(folder),
         folder / "listing.parquet",
-        host=None,
     )
     assert not verdict.problems
     assert [host.host for host in report.hosts] == ["algo-1", "algo-2"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from embed_job.commit.commits import Commits
 from embed_job.dataset import open_dataset
 from embed_job.dataset.verify import verify_output
 from embed_job.errors import ExitCode, InputError
@@ -18,7 +19,15 @@ from embed_job.source import Split
 from embed_job.source.listing import list_input
 from embed_job.source.plan import plan_splits
 from embed_job.source.reader import SplitReader
-from embed_job.spec import ExecutionSpec, InputSpec, JobSpec, ModelSpec, Output, ParquetOutput
+from embed_job.spec import (
+    ExecutionSpec,
+    InputSpec,
+    JobSpec,
+    ModelSpec,
+    Output,
+    ParquetOutput,
+    RefreshSpec,
+)
 from embed_job.storage import Store, store_for
 
 
@@ -51,6 +60,12 @@ def read_all(store: Store, splits: list[Split], spec: InputSpec) -> None:
         list(SplitReader(store, split, spec, {}))
 
 
+def etags(store: Store, uri: str) -> list[tuple[str, str | None]]:
+    """Of every object but those that each run changes: the job manifest and the lease."""
+    changed = ("/job.json", "/lease.json")
+    return [(file.key, file.etag) for file in store.list(uri) if not file.key.endswith(changed)]
+
+
 def test_a_run_and_a_second_that_finds_its_work_done(spec: JobSpec, tmp_path: Path) -> None:
     uri = spec.parquet.uri
     store = store_for(uri)
@@ -63,12 +78,34 @@ def test_a_run_and_a_second_that_finds_its_work_done(spec: JobSpec, tmp_path: Pa
         for row in batch.to_pylist()
     }
     assert {doc_id for doc_id, _ in rows} == {f"{h}-{n}" for h in range(2) for n in range(20)}
-    before = [(file.key, file.etag) for file in store.list(uri) if "job.json" not in file.key]
+    before = etags(store, uri)
     again = run(spec, tmp_path)
     assert again.exit_code == ExitCode.OK
     assert again.report.resumed.splits_embedded == 0
-    after = [(file.key, file.etag) for file in store.list(uri) if "job.json" not in file.key]
-    assert after == before
+    assert etags(store, uri) == before
+
+
+def test_what_a_later_generation_replaces_is_put_aside_in_s3(spec: JobSpec, tmp_path: Path) -> None:
+    uri, source = spec.parquet.uri, spec.input.uri
+    store = store_for(uri)
+    assert run(spec, tmp_path).exit_code == ExitCode.OK
+    old = Commits(store, uri).job()
+    lines = store.read(f"{source}/a.jsonl").splitlines(keepends=True)
+    store.replace(f"{source}/a.jsonl", b"".join(lines[2:]))
+    refused = run(spec, tmp_path)
+    assert refused.exit_code == ExitCode.INCOMPLETE
+    assert "2 of the 40 documents" in refused.report.problems[0]
+    assert Commits(store, uri).job() == old
+    allowed = spec.model_copy(update={"refresh": RefreshSpec(max_delete_fraction=0.05)})
+    ended = run(allowed, tmp_path)
+    assert ended.exit_code == ExitCode.OK
+    assert ended.report.resumed.splits_embedded == 0
+    ((folder, manifest),) = Commits(store, uri).retired()
+    assert manifest.source.files[0][0] == "a.jsonl"
+    assert manifest.ledger is not None
+    assert store.stat(f"{folder}/{manifest.ledger}").size > 0
+    assert open_dataset(store, uri).rows == 38
+    assert verify_output(store, uri).ok
 
 
 def test_an_input_that_is_not_there(spec: JobSpec, tmp_path: Path) -> None:

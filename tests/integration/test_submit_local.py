@@ -208,9 +208,7 @@ class Account:
         return described
 
     def _finalize(self, job: str, order: JobOrder, listing: Path) -> tuple[str, ...]:
-        verdict, report = finalize_job(
-            self.clients.store, self.output, job, order, listing, host=None
-        )
+        verdict, report = finalize_job(self.clients.store, self.output, job, order, listing)
         assert report.ok == (not verdict.problems)
         return verdict.problems
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embed_job.batch import EmbeddedWindow, distinct, embed_windows, plan_batches, take
+from embed_job.batch import EmbeddedWindow, Known, distinct, embed_windows, plan_batches, take
 from embed_job.engine import Tokens, Vectors
 from embed_job.engine.facts import EngineFacts
 
@@ -212,3 +212,38 @@ def test_a_window_is_read_when_its_first_batch_is_due() -> None:
     embedding = embed_windows(windows(), SumEngine(), batch_tokens=8)
     for number, _ in enumerate(embedding):
         assert read == list(range(number + 1))
+
+
+@given(
+    windows=st.lists(
+        st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=5), st.booleans()), max_size=9),
+        max_size=4,
+    ),
+    under_way=st.integers(1, 3),
+)
+def test_texts_whose_vector_is_known_are_not_given_to_the_engine(
+    windows: list[list[tuple[list[int], bool]]], under_way: int
+) -> None:
+    given_windows = [Texts(_tokens([text for text, _ in texts])) for texts in windows]
+    places = {
+        id(window): np.flatnonzero([is_known for _, is_known in texts])
+        for window, texts in zip(given_windows, windows, strict=True)
+    }
+
+    def known(window: Texts) -> Known | None:
+        found = places[id(window)]
+        vectors = np.repeat(found[:, None], 3, axis=1).astype(np.float32) + 100
+        return Known(found, vectors) if len(found) else None
+
+    engine = SumEngine(under_way=under_way)
+    done = list(embed_windows(given_windows, engine, batch_tokens="auto", known=known))
+    for texts, one in zip(windows, done, strict=True):
+        new = [tuple(text) for text, is_known in texts if not is_known]
+        assert one.known.tolist() == [at for at, (_, is_known) in enumerate(texts) if is_known]
+        assert (one.embedded_texts, one.embedded_tokens) == (len(set(new)), sum(map(len, set(new))))
+        assert one.vectors.tolist() == [
+            [100.0 + at] * 3 if is_known else list(map(float, _vector(text)))
+            for at, (text, is_known) in enumerate(texts)
+        ]
+    embedded = sum(len(batch) for batch in engine.batches)
+    assert embedded == sum(one.embedded_texts for one in done)

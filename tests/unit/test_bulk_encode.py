@@ -10,7 +10,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -19,8 +19,6 @@ from embed_job.opensearch.delivery.encode import Encoder, Storage
 from embed_job.opensearch.delivery.results import Refused
 from embed_job.opensearch.delivery.tier import Domain
 from embed_job.spec.opensearch import BulkSpec
-
-SPLIT = "0123456789abcdef" * 4
 
 
 def batch_of(vectors: npt.NDArray[Any], **columns: Any) -> pa.RecordBatch:
@@ -34,7 +32,7 @@ def batch_of(vectors: npt.NDArray[Any], **columns: Any) -> pa.RecordBatch:
 
 
 def encoded(batch: pa.RecordBatch, storage: Storage = "float32") -> list[Operation | Refused]:
-    return list(Encoder(Domain(BulkSpec()), storage, 3).encode(batch, SPLIT))
+    return list(Encoder(Domain(BulkSpec()), storage, 3).encode(batch))
 
 
 def documents(batch: pa.RecordBatch, storage: Storage = "float32") -> list[dict[str, Any]]:
@@ -50,6 +48,7 @@ FLOATS = arrays.arrays(
 )
 
 
+@settings(deadline=None)
 @given(FLOATS)
 def test_a_vector_comes_back_bit_by_bit(vectors: npt.NDArray[np.float32]) -> None:
     found = np.array([one["vector"] for one in documents(batch_of(vectors))], np.float32)
@@ -64,6 +63,7 @@ def test_halves_of_parquet_are_widened_exactly() -> None:
     assert np.array_equal(np.array([found["vector"]], np.float32), vectors.astype(np.float32))
 
 
+@settings(deadline=None)
 @given(FLOATS)
 def test_bytes_are_rounded_and_stay_within_127(vectors: npt.NDArray[np.float32]) -> None:
     found = [one["vector"] for one in documents(batch_of(vectors), "byte")]
@@ -79,6 +79,7 @@ def test_a_row_is_its_id_its_version_and_its_columns() -> None:
         id=["a", 'b"\\\n'],
         doc_id=["A", "B"],
         chunk=pa.array([0, 1], pa.int32()),
+        split=["0123456789abcdef"] * 2,
         text=["eins", None],
         score=pa.array([0.1, None], pa.float64()),
         free=[True, None],

@@ -7,8 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from container.fit import PARENT_BYTES, WORKER_BYTES, Machine, fitting_workers
-from container.outcome import Outcome, message_bytes, of_bug, of_user_error, without_secrets
+from container.outcome import (
+    Outcome,
+    message_bytes,
+    of_bug,
+    of_result,
+    of_user_error,
+    without_secrets,
+)
 from embed_job.errors import ExitCode, OutputError
+from embed_job.fleet.host_share import HostResult
+from embed_job.manifest import SplitCounts
 from embed_job.spec import ExecutionSpec, JobSpec
 
 GIB = 2**30
@@ -39,6 +48,16 @@ def test_a_cut_leaves_whole_characters_and_wastes_none(letters: str, hosts: int)
     cut = message.decode("utf-8").removesuffix("\n")
     assert whole.startswith(cut)
     assert len((cut + whole[len(cut)]).encode()) > 1024 // hosts - 1
+
+
+def test_a_job_that_was_left_to_another_says_whose_it_is() -> None:
+    other = "kb-d32c5kddcf5bb8c3"
+    result = HostResult(ExitCode.OK, SplitCounts(), 0, 0, (), False, None, left_to=other)
+    message = message_bytes(of_result(result), host="algo-1", hosts=2)
+    assert message == (
+        b"algo-1 0 OK: nothing was done: left to kb-d32c5kddcf5bb8c3, which is at work on this "
+        b"output\n"
+    )
 
 
 def test_one_among_a_hundred_says_who_and_what() -> None:

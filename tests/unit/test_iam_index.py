@@ -92,7 +92,7 @@ def test_a_collection_is_reached_by_iam_and_opened_by_its_own_policy() -> None:
     rules = {rule["ResourceType"]: rule for rule in access["Rules"]}
     assert rules["index"]["Resource"] == ["index/COLLECTION_NAME/kb", "index/COLLECTION_NAME/kb-*"]
     assert "aoss:WriteDocument" in rules["index"]["Permission"]
-    assert "aoss:DeleteIndex" not in rules["index"]["Permission"]
+    assert "aoss:DeleteIndex" in rules["index"]["Permission"], "of older indexes, by a promotion"
     assert set(unknown_names(spec)) == {"COLLECTION_NAME"}
 
 
@@ -105,6 +105,21 @@ def test_a_collection_is_known_by_either_address_but_not_by_its_account_s() -> N
         spec = spec_of(f"https://{host}", service="aoss", auth="sigv4", region="eu-central-1")
         [reach] = of_index(spec).values()
         assert reach["Resource"][0].endswith(f":collection/{collection}")
+
+
+def test_a_canary_reads_its_queries_and_what_earlier_outputs_kept() -> None:
+    spec = spec_of(gates={"canary": {"queries": "s3://corpus/queries.jsonl"}})
+    policies = make_policies(spec)
+    assert policies.index is not None
+    for policy in (policies.execution_role, policies.index):
+        [read] = [item for item in policy["Statement"] if item["Sid"] == "ReadQueries"]
+        assert read["Action"] == ["s3:GetObject"]
+        assert read["Resource"] == [
+            "arn:aws:s3:::corpus/queries.jsonl",
+            "arn:aws:s3:::vectors/*/_embed_job/canary/*",
+        ]
+    [keep] = [item for item in policies.index["Statement"] if item["Sid"] == "KeepLedger"]
+    assert "arn:aws:s3:::vectors/kb/_embed_job/canary/*" in keep["Resource"]
 
 
 @pytest.mark.parametrize(

@@ -62,11 +62,12 @@ def described(target: IndexTarget) -> dict[str, Any]:
     return body
 
 
-def test_an_index_is_named_after_alias_and_fingerprint() -> None:
-    assert target_of().name == "kb-ffffffffff"
-    assert target_of().write_name == "kb-ffffffffff-load"
+def test_an_index_is_named_after_alias_fingerprint_and_generation() -> None:
+    assert target_of().name == "kb-ffffffffff-001"
+    assert target_of(generation=12).name == "kb-ffffffffff-012"
+    assert target_of().write_name == "kb-ffffffffff-001-load"
     assert target_of(index="mine").name == "mine"
-    assert target_of(url=SERVERLESS).write_name == "kb-ffffffffff"
+    assert target_of(url=SERVERLESS).write_name == "kb-ffffffffff-001"
 
 
 def test_the_body_is_strict_typed_and_says_whose_it_is() -> None:
@@ -81,6 +82,7 @@ def test_the_body_is_strict_typed_and_says_whose_it_is() -> None:
     assert mappings["dynamic"] == "strict"
     assert mappings["_meta"]["embed_job"]["fingerprint"] == "f" * 64
     assert mappings["_meta"]["embed_job"]["load"] == "abc"
+    assert mappings["_meta"]["embed_job"]["alias"] == "kb"
     types = {name: field["type"] for name, field in mappings["properties"].items()}
     assert types == {
         "doc_id": "keyword",
@@ -99,7 +101,7 @@ def test_the_body_is_strict_typed_and_says_whose_it_is() -> None:
         "meta.url": "keyword",
         "vector": "knn_vector",
     }
-    assert body["aliases"] == {"kb-ffffffffff-load": {"is_hidden": True}}
+    assert body["aliases"] == {"kb-ffffffffff-001-load": {"is_hidden": True}}
 
 
 def test_serverless_gets_an_id_field_and_nothing_that_it_does_not_take() -> None:

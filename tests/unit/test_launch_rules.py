@@ -151,6 +151,12 @@ BROKEN: dict[str, tuple[JobSpec, Known, str, str]] = {
         "outputs.0.opensearch.url",
         "which no host of SageMaker can reach",
     ),
+    "queries of a canary on this machine": (
+        indexed(gates={"canary": {"queries": "queries.jsonl"}}),
+        KNOWN,
+        "outputs.0.opensearch.gates.canary.queries",
+        "read by the job's hosts",
+    ),
     "an output behind another that lies inside the input": (
         JobSpec.model_validate(
             indexed().model_dump(exclude_unset=True) | {"input": {"uri": "s3://data/"}}

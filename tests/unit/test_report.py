@@ -367,13 +367,23 @@ class TestFiles:
         assert Report.model_validate_json(data) == report
         assert (tmp_path / "deep/er/report.html").read_text().startswith("<!doctype html>")
 
+    def test_what_was_taken_over_is_told_and_in_no_rate(self) -> None:
+        taken = {"carried_documents": 60, "reused_chunks": 5, "embedded_chunks": 35}
+        both = [manifest(0), manifest(1, taken_over_tokens=65 * 50, **taken)]
+        report = build_report(facts(*both))
+        assert report.resumed.documents_carried == 60
+        assert (report.resumed.chunks_reused, report.resumed.chunks_embedded) == (5, 35)
+        assert report.throughput.documents == 140
+        assert report.throughput.tokens == 200 * 50 - 65 * 50
+        assert "60 unchanged documents and 5 known texts; 35 texts embedded" in render_html(report)
+
     def test_the_json_has_the_promised_keys(self) -> None:
         found = json.loads(render_json(build_report(facts(manifest(0)))))
         assert set(found["counts"]["documents"]) == {"read", "written", "rejected", "skipped"}
         assert set(found["counts"]["chunks"]) == {"read", "written", "rejected", "skipped"}
         assert {"tokens_per_s", "documents_per_s"} <= set(found["throughput"])
         assert set(found["truncated"]) == {"documents", "tokens"}
-        assert set(found["stages_s"]) == {"read", "tokenize", "embed", "write", "wait"}
+        assert set(found["stages_s"]) == {"read", "carry", "tokenize", "embed", "write", "wait"}
         promised = {"padding_fraction", "rejected_by_reason", "peak_rss_bytes", "fingerprint"}
         assert promised <= set(found)
         assert isinstance(found["counts"]["tokens"], int)

@@ -14,7 +14,6 @@ from embed_job.opensearch.serverless.tier import Serverless
 from embed_job.spec.opensearch import BulkSpec
 
 HOLD_S = 30.0
-SPLIT = "5" * 64
 
 
 @dataclass
@@ -67,14 +66,14 @@ def _tier(service: FakeService, stopping: Callable[[], bool] = lambda: False) ->
 
 
 def _missing(service: FakeService, ids: Iterable[str]) -> list[str]:
-    return list(_tier(service).missing(list(ids), SPLIT, 7))
+    return list(_tier(service).missing(list(ids), 7))
 
 
 def test_an_action_names_no_document_and_its_fields_do() -> None:
     tier = _tier(FakeService({}))
     assert orjson.loads(tier.action("d1", 7)) == {"index": {}}
     assert tier.action("d1", 7).endswith(b"\n")
-    assert tier.extra_fields("d1", SPLIT) == {"id": "d1", "split": "5" * 16, "generation": 7}
+    assert tier.extra_fields("d1") == {"id": "d1", "generation": 7}
     assert not tier.checks_ids
 
 
@@ -101,12 +100,11 @@ def test_only_what_is_not_seen_at_the_end_of_the_hold_is_sent_again() -> None:
     assert max(waits) <= 5
 
 
-def test_the_query_is_about_this_split_and_this_generation() -> None:
+def test_the_query_is_about_this_generation() -> None:
     service = FakeService({"a": 0.0})
     _missing(service, ["a"])
     assert service.queries[0]["query"]["bool"]["filter"] == [
         {"terms": {"id": ["a"]}},
-        {"term": {"split": SPLIT[:16]}},
         {"term": {"generation": 7}},
     ]
 
@@ -152,5 +150,5 @@ def test_stopping_ends_the_hold_and_nothing_is_sent_again() -> None:
     service = FakeService({})
     tier = _tier(service, stopping=lambda: service.now > 3)
     with pytest.raises(ConnectionTimeout):
-        tier.missing(["a"], SPLIT, 7)
+        tier.missing(["a"], 7)
     assert service.now < 3 + 5

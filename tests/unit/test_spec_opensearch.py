@@ -96,6 +96,10 @@ class TestWhatItComesTo:
         )
         assert load(PARQUET).opensearch_key == "outputs.1.opensearch"
 
+    def test_what_was_written_whole_is_read_again(self) -> None:
+        spec = load(PARQUET, index(index="mine"))
+        assert JobSpec.model_validate(spec.model_dump(mode="json")) == spec
+
     def test_a_field_within_a_field_is_none_of_the_servers(self) -> None:
         spec = load(PARQUET, index(), metadata=("page.url", "page.lang", "_site", "a b"))
         assert "page.url" in spec.input.fields.metadata
@@ -116,6 +120,22 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         index(index="kb", alias="kb-load"),
         "outputs.1.opensearch",
         "loads of kb write to that",
+    ),
+    "a generation of an index that has a name": (
+        index(index="mine", generation=2),
+        "outputs.1.opensearch",
+        "generation is part of the name",
+    ),
+    "a promotion without an alias": (
+        {"opensearch": {"url": DOMAIN, "index": "mine", "promote": "auto"}},
+        "outputs.1.opensearch",
+        "promote: auto needs alias",
+    ),
+    "too few indexes": (index(keep_indexes=1), "outputs.1.opensearch.keep_indexes", "is 1"),
+    "a canary without queries": (
+        index(gates={"canary": {"min_overlap": 0.5}}),
+        "outputs.1.opensearch.gates.canary.queries",
+        "is missing",
     ),
     "no name": ({"opensearch": {"url": DOMAIN}}, "outputs.1.opensearch", "needs alias"),
     "capitals": (index(alias="KB"), "outputs.1.opensearch.alias", "is 'KB'"),
@@ -196,7 +216,6 @@ def test_an_index_alone_has_nothing_to_be_loaded_from() -> None:
 @pytest.mark.parametrize(
     ("metadata", "what"),
     [
-        (("split",), "a field split of our own"),
         (("_id",), "the server's own"),
         (("vector.kind",), "vector is a field of its own"),
         (("page", "page.url"), "page is a field of its own"),

@@ -8,6 +8,7 @@ import typer
 
 from embed_job import __version__
 from embed_job.cli.bundle import bundle_command
+from embed_job.cli.canary import canary_command
 from embed_job.cli.init import init_command
 from embed_job.cli.load import load_command
 from embed_job.cli.promote import promote_command, rollback_command
@@ -50,6 +51,7 @@ app.command("run")(run_command)
 app.command("load")(load_command)
 app.command("redrive")(redrive_command)
 app.command("verify")(verify_command)
+app.command("canary")(canary_command)
 app.command("promote")(promote_command)
 app.command("rollback")(rollback_command)
 app.command("search")(search_command)

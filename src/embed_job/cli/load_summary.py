@@ -17,7 +17,7 @@ from embed_job.excerpt import excerpt
 
 if TYPE_CHECKING:
     from embed_job.opensearch.load.load import LoadResult
-    from embed_job.report.model import IndexReport
+    from embed_job.report.model import DeliveryFacts, IndexReport, PromotionReport
 
 
 _COMMAND = re.compile(r"(`embed-job \w+) SPEC\b")
@@ -71,7 +71,7 @@ def naming(named: str | None, told: str) -> str:
 
 def index_rows(report: IndexReport, *, named: str | None) -> Iterator[tuple[str, str | Text]]:
     """The figures of an index, as a name and a value each. named: as of naming."""
-    rows, sent = report.rows, report.delivery
+    rows = report.rows
     size = f"{plural(rows.read, 'row')} = {rows.written:,} written + {rows.rejected:,} rejected"
     yield "index", f"{report.url}/{report.index} ({size})"
     for reason, count in report.refused_by_reason.items():
@@ -79,15 +79,7 @@ def index_rows(report: IndexReport, *, named: str | None) -> Iterator[tuple[str,
     if report.dead_letters is not None:
         again = naming(named, "`embed-job redrive SPEC` sends them again")
         yield "dead letters", f"{report.dead_letters} ({again})"
-    if sent.rows:
-        rate = f"{plural(sent.rows, 'row')} in {sent.seconds:.1f} s, {sent.rows_per_s:,.0f} rows/s"
-        yield "sent", f"{rate}, {size_of(sent.bytes)} in {plural(sent.requests, 'request')}"
-    if sent.retries or sent.throttled:
-        told = f"{plural(sent.retries, 'request')} sent again, "
-        told += f"{plural(sent.throttled, 'row')} answered 429"
-        if sent.last_reason is not None:
-            told += f"; last answer: {excerpt(sent.last_reason, limit=200)}"
-        yield "retries", told
+    yield from _sent_rows(report.delivery)
     if report.splits_again:
         told = f"{plural(report.splits_again, 'split')} had lost rows; sent again"
         yield "lost", told
@@ -97,6 +89,35 @@ def index_rows(report: IndexReport, *, named: str | None) -> Iterator[tuple[str,
         yield "index memory", report.memory
     if report.recall is not None:
         yield "recall@10", f"{report.recall:.3f}, against exact search"
+    if report.promotion is not None:
+        yield from _promotion_rows(report.promotion)
+
+
+def _sent_rows(sent: DeliveryFacts) -> Iterator[tuple[str, str | Text]]:
+    if sent.rows:
+        rate = f"{plural(sent.rows, 'row')} in {sent.seconds:.1f} s, {sent.rows_per_s:,.0f} rows/s"
+        yield "sent", f"{rate}, {size_of(sent.bytes)} in {plural(sent.requests, 'request')}"
+    if sent.retries or sent.throttled:
+        told = f"{plural(sent.retries, 'request')} sent again, "
+        told += f"{plural(sent.throttled, 'row')} answered 429"
+        if sent.last_reason is not None:
+            told += f"; last answer: {excerpt(sent.last_reason, limit=200)}"
+        yield "retries", told
+
+
+def _promotion_rows(moved: PromotionReport) -> Iterator[tuple[str, str | Text]]:
+    if moved.promoted:
+        told = f"{moved.alias} points to it, past {plural(moved.checks, 'check')}"
+        yield "alias", told + (f"; {moved.previous} stays" if moved.previous else "")
+    elif moved.failed:
+        told = f"{moved.alias} stays where it is: {plural(len(moved.failed), 'check')} failed"
+        yield "alias", Text(told, style="yellow")
+    if moved.canary is not None:
+        yield "canary", moved.canary + (f" ({moved.page})" if moved.page else "")
+    for name in moved.deleted:
+        yield "deleted index", Text(name, style="yellow")
+    for line in (*moved.stayed, *moved.notes):
+        yield "note", line
 
 
 def _headline(report: IndexReport, *, ok: bool, stopped: str | None) -> Text:

@@ -94,6 +94,8 @@ def _figures(report: Report) -> Iterator[tuple[str, str | Text]]:
     yield "chunks", f"{report.counts.chunks.written:,} written, {report.counts.tokens:,} tokens"
     for reason, count in sorted(report.rejected_by_reason.items(), key=lambda item: -item[1]):
         yield "rejected", Text(f"{count:,} {reason}", style="yellow")
+    if report.resumed.documents_carried or report.resumed.chunks_reused:
+        yield "taken over", _taken_over(report)
     yield "rate", _rate(report)
     for engine in report.engines:
         yield "engine", f"{excerpt(str(engine), limit=80)}, {report.spec['model']['precision']}"
@@ -107,6 +109,14 @@ def _figures(report: Report) -> Iterator[tuple[str, str | Text]]:
     if part and hours is not None:
         corpus = report.estimates.corpus_documents or 0
         yield "whole corpus", f"about {corpus:,} documents, {_hours(hours)} on this machine"
+
+
+def _taken_over(report: Report) -> str:
+    run = report.resumed
+    return (
+        f"{run.documents_carried:,} unchanged documents, {run.chunks_reused:,} known texts; "
+        f"{run.chunks_embedded:,} texts embedded"
+    )
 
 
 def _rate(report: Report) -> str:

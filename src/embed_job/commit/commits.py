@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,13 +16,16 @@ from embed_job.storage.local import LocalStore
 PRIVATE = "_embed_job"
 """Folder of everything that is not rows; readers of Parquet folders pass over a leading _."""
 
+RETIRED = "retired"
+"""Folder, in the private one, of what later generations have replaced, by their numbers."""
+
 _PARALLEL_READS = 16
 
 R = TypeVar("R", bound=Record)
 
 
 class Commits:
-    """The committed state of one output folder.
+    """The committed state of one output folder. store: which holds it.
 
     Everything is created at most once (``If-None-Match: *``), so any number of writers may race:
     one wins, the others learn it.
@@ -32,7 +34,7 @@ class Commits:
     def __init__(self, store: Store, folder: str, *, earlier: str | None = None) -> None:
         """earlier: a local folder with manifests of earlier runs, where the output's own folder
         does not hold them."""
-        self._store = store
+        self.store = store
         self.folder = folder.rstrip("/")
         self._earlier = earlier
 
@@ -71,7 +73,7 @@ class Commits:
                     f"holds Parquet files that no job of ours has written, such as {foreign}",
                     "Name an empty folder as the output.",
                 )
-            if self._store.create(self.key("dataset.json"), encode_record(wanted)):
+            if self.store.create(self.key("dataset.json"), encode_record(wanted)):
                 return wanted
             found = self.descriptor()
         if found is None:
@@ -87,7 +89,7 @@ class Commits:
 
     def committed(self, fingerprint: str) -> dict[str, SplitManifest]:
         """Every committed split by its identity. Raises OutputError on a foreign manifest."""
-        manifests = self._manifests(self._store, self.key("manifests"))
+        manifests = self._manifests(self.store, self.key("manifests"))
         if self._earlier is not None:
             manifests = self._manifests(LocalStore(), self._earlier) | manifests
         for manifest in manifests.values():
@@ -101,9 +103,7 @@ class Commits:
 
     def _manifests(self, store: Store, folder: str) -> dict[str, SplitManifest]:
         keys = [key for key in _keys(store, folder) if key.endswith(".json")]
-        with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-            found = pool.map(lambda key: read_record(store, key, SplitManifest), keys)
-            return {manifest.split: manifest for manifest in found if manifest}
+        return {manifest.split: manifest for manifest in _manifests_at(store, keys) if manifest}
 
     def committed_names(self) -> set[str]:
         """Identities of the committed splits, by the names of their manifests alone."""
@@ -116,7 +116,7 @@ class Commits:
 
     def commit(self, manifest: SplitManifest) -> bool:
         """Commit a split; False where another attempt has committed it before."""
-        return self._store.create(
+        return self.store.create(
             self.key("manifests", f"{manifest.split}.json"), encode_record(manifest)
         )
 
@@ -124,9 +124,42 @@ class Commits:
         """The job manifest of the last run that was a success; None before that."""
         return self._read(self.key("job.json"), JobManifest)
 
-    def commit_job(self, manifest: JobManifest) -> None:
-        """Commit the whole job; from here on, the splits that it names are those that count."""
-        self._store.replace(self.key("job.json"), encode_record(manifest))
+    def generation(self) -> int:
+        """Of the last run that was a success; 0 before that."""
+        job = self.job()
+        return job.generation if job else 0
+
+    def tagged_job(self) -> tuple[JobManifest | None, str | None]:
+        """As job, with the tag by which commit_job replaces it."""
+        key = self.key("job.json")
+        try:
+            read = self.store.read_tagged(key)
+        except FileNotFoundError:
+            return None, None
+        return decode_record(key, read.data, JobManifest), read.tag
+
+    def commit_job(self, manifest: JobManifest, *, tag: str | None) -> bool:
+        """Commit the whole job in the place of the one that was read; from here on, the splits that
+        it names are those that count. False where another has been committed since."""
+        return self.store.swap(self.key("job.json"), encode_record(manifest), tag=tag)
+
+    def retired(self) -> list[tuple[str, SplitManifest]]:
+        """Splits that a later generation has replaced and whose parts are all kept, the newest
+        first: the folder in which their files lie as they lay in the output's, and the manifest."""
+        sizes = {file.key: file.size for file in list_files(self.store, self.key(RETIRED))}
+        ending = f"/{PRIVATE}/manifests/"
+        keys = [key for key in reversed(sizes) if ending in key and key.endswith(".json")]
+        found = zip(keys, self.manifests_at(keys), strict=True)
+        kept = [(key.rpartition(ending)[0], manifest) for key, manifest in found if manifest]
+        return [
+            (folder, manifest)
+            for folder, manifest in kept
+            if all(sizes.get(join(folder, part.name)) == part.bytes for part in manifest.parts)
+        ]
+
+    def manifests_at(self, keys: Sequence[str]) -> list[SplitManifest | None]:
+        """Manifests by their keys; None for one that is not there."""
+        return _manifests_at(self.store, keys)
 
     def incomplete(self, manifests: Iterable[SplitManifest]) -> dict[str, str]:
         """Splits of which a file is not there as their manifest names it: split to what is wrong.
@@ -137,7 +170,7 @@ class Commits:
         awaited = {name: size for manifest in counted for name, size in _sizes(manifest)}
         other: dict[str, int] = {}
         start = len(self.folder) + 1
-        for file in list_files(self._store, self.folder):
+        for file in list_files(self.store, self.folder):
             name = file.key[start:]
             if name in awaited and awaited[name] not in (None, file.size):
                 other[name] = file.size
@@ -155,44 +188,37 @@ class Commits:
     def withdraw(self, manifest: SplitManifest) -> None:
         """Take back the commit of a split, unless another attempt has committed it since."""
         if self.manifest(manifest.split) == manifest:
-            self._store.delete(self.key("manifests", f"{manifest.split}.json"))
-
-    def sweep(self, live: Mapping[str, SplitManifest]) -> int:
-        """Remove every file that no live split names; the number removed.
-
-        To be called once every split of the input is committed: an attempt still on its way can
-        only lose.
-        """
-        named = {name for manifest in live.values() for name in files_of(manifest)}
-        named |= {f"{PRIVATE}/manifests/{split}.json" for split in live}
-        start = len(self.folder) + 1
-        doomed = [
-            key
-            for key in self._list(self.folder)
-            if _is_ours(key[start:]) and key[start:] not in named
-        ]
-        # Manifests go first: a reader may see a part without its manifest, never the reverse.
-        for key in sorted(doomed, key=lambda key: not key.endswith(".json")):
-            self._store.delete(key)
-        return len(doomed)
+            self.store.delete(self.key("manifests", f"{manifest.split}.json"))
 
     def _list(self, folder: str) -> Iterator[str]:
-        return _keys(self._store, folder)
+        return _keys(self.store, folder)
 
     def _read(self, key: str, kind: type[R]) -> R | None:
-        return read_record(self._store, key, kind)
+        return read_record(self.store, key, kind)
 
 
 def _keys(store: Store, folder: str) -> Iterator[str]:
     return (file.key for file in list_files(store, folder))
 
 
+def _manifests_at(store: Store, keys: Sequence[str]) -> list[SplitManifest | None]:
+    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+        return list(pool.map(lambda key: read_record(store, key, SplitManifest), keys))
+
+
 def read_record(store: Store, key: str, kind: type[R]) -> R | None:
     """A record; None where there is none. Raises OutputError where it is of another version."""
     try:
-        return kind.model_validate_json(store.read(key))
+        data = store.read(key)
     except FileNotFoundError:
         return None
+    return decode_record(key, data, kind)
+
+
+def decode_record(key: str, data: bytes, kind: type[R]) -> R:
+    """A record by the bytes of its file. Raises OutputError where it is of another version."""
+    try:
+        return kind.model_validate_json(data)
     except pydantic.ValidationError as error:
         raise OutputError(
             key,
@@ -203,14 +229,14 @@ def read_record(store: Store, key: str, kind: type[R]) -> R | None:
 
 def files_of(manifest: SplitManifest) -> list[str]:
     """Every file that a manifest names, below the output's folder."""
-    named: Iterable[str | None] = [manifest.ids, manifest.dead_letters]
-    return [part.name for part in manifest.parts] + [name for name in named if name]
+    return [name for name, _ in _sizes(manifest)] + ([manifest.ledger] if manifest.ledger else [])
 
 
 def _sizes(manifest: SplitManifest) -> Iterator[tuple[str, int | None]]:
-    """Every file that a manifest names, with its bytes where it tells them."""
-    sizes = {part.name: part.bytes for part in manifest.parts}
-    return ((name, sizes.get(name)) for name in files_of(manifest))
+    """Every file that a split is not whole without, with its bytes where the manifest tells them.
+    A ledger can be done without."""
+    yield from ((part.name, part.bytes) for part in manifest.parts)
+    yield from ((name, None) for name in (manifest.ids, manifest.dead_letters) if name)
 
 
 def check_same(folder: str, found: DatasetDescriptor, wanted: DatasetDescriptor) -> None:
@@ -238,17 +264,6 @@ _MUST_AGREE = {
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 80 else f"{text[:12]}…"
-
-
-_OURS = re.compile(
-    r"part-[0-9a-f]{16}-[0-9a-f]{12}-\d{3,}\.parquet"
-    rf"|{PRIVATE}/(manifests/[0-9a-f]{{64}}\.json|(ids|dead-letters)/[0-9a-f]{{16}}-[0-9a-f]{{12}}\.\w+)"
-)
-"""Names that only we give: nothing else is ever removed, whatever a user keeps in the folder."""
-
-
-def _is_ours(name: str) -> bool:
-    return _OURS.fullmatch(name) is not None
 
 
 def encode_record(record: Record) -> bytes:

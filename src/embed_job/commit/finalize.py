@@ -2,64 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from embed_job.commit.commits import Commits
 from embed_job.commit.duplicates import Duplicates, find_duplicates
+from embed_job.commit.ending import Ending
+from embed_job.commit.gone import objections
+from embed_job.commit.lease import Lease
+from embed_job.commit.retire import Sweep
 from embed_job.manifest import JobManifest, SplitCounts, SplitManifest, total
 from embed_job.spec import JobSpec
-from embed_job.storage import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of a job. problems: one sentence each; empty where the job is committed."""
+    """What came of a job. problems: one sentence each; empty where the job is committed. retired:
+    splits that were put aside; swept: files that were deleted."""
 
     counts: SplitCounts
     duplicates: Duplicates
     problems: tuple[str, ...]
-    swept: int
+    retired: int = 0
+    swept: int = 0
 
 
-def finalize(
-    store: Store,
-    commits: Commits,
-    spec: JobSpec,
-    *,
-    fingerprint: str,
-    planned: Sequence[str],
-    live: Mapping[str, SplitManifest],
-    now: float,
-    objections: Callable[[], Sequence[str]] = tuple,
-) -> Verdict:
-    """Check the whole and commit it; idempotent.
+def finalize(commits: Commits, ending: Ending, *, now: float) -> Verdict:
+    """Check the whole and commit it as the next generation; idempotent. now: in Unix seconds.
 
-    planned: identities of the input's splits; live: those committed and whole; objections: asked
-    right before the commit for problems that only the caller can see. Only where nothing is wrong
-    is the job manifest written, and what no live split names removed.
+    Only where nothing is wrong is the job manifest written, and what no live split names retired or
+    removed. A run that is not newer than what is committed, or has lost its lease, does neither.
     """
-    verdict = judge(store, commits, spec, planned=planned, live=live)
+    base, tag = commits.tagged_job()
+    planned = tuple(ending.planned)
+    late = _overtaken(base, ending.lease, planned)
+    verdict = judge(commits, ending.spec, planned=planned, live=ending.live, problems=late)
     if not verdict.problems:
-        verdict = replace(verdict, problems=tuple(objections()))
+        verdict = replace(verdict, problems=tuple(objections(commits, ending, base)))
     if verdict.problems:
         return verdict
-    commits.commit_job(
-        JobManifest(
-            name=spec.name,
-            fingerprint=fingerprint,
-            splits=tuple(planned),
-            counts=verdict.counts,
-            duplicates_across_splits=verdict.duplicates.count,
-            finished_at=now,
-        )
+    job = JobManifest(
+        name=ending.spec.name,
+        generation=ending.lease.generation,
+        fingerprint=ending.fingerprint,
+        splits=planned,
+        counts=verdict.counts,
+        duplicates_across_splits=verdict.duplicates.count,
+        finished_at=now,
     )
-    swept = commits.sweep({split: live[split] for split in planned})
-    return replace(verdict, swept=swept)
+    if not (ending.lease.holds() and commits.commit_job(job, tag=tag)):
+        return replace(verdict, problems=(_taken_over(ending.lease.lost_to),))
+    swept = Sweep(
+        commits,
+        generation=job.generation,
+        keep=ending.spec.refresh.keep_generations,
+        holds=ending.lease.holds,
+    ).run({split: ending.live[split] for split in planned}, ending.found)
+    return replace(verdict, retired=swept.retired, swept=swept.removed)
+
+
+def _overtaken(base: JobManifest | None, lease: Lease, planned: tuple[str, ...]) -> list[str]:
+    if base is None or base.generation < lease.generation:
+        return [] if lease.holds() else [_taken_over(lease.lost_to)]
+    if base.generation == lease.generation and set(base.splits) == set(planned):
+        return []  # this run's own commit, whose end was not told
+    return [_taken_over("")]
+
+
+def _taken_over(by: str | None) -> str:
+    return (
+        f"{by or 'a later run'} has taken over this output, so nothing was committed or removed "
+        "here: that one counts; run or submit again where it does not come to its end"
+    )
 
 
 def judge(
-    store: Store,
     commits: Commits,
     spec: JobSpec,
     *,
@@ -69,11 +86,11 @@ def judge(
 ) -> Verdict:
     """What would come of a job that ended now; changes nothing.
 
-    problems: what is known to be wrong already; other arguments as of finalize.
+    planned, live: as of Ending. problems: what is known to be wrong already.
     """
     manifests = [live[split] for split in planned if split in live]
     counts = total(manifest.counts for manifest in manifests)
-    duplicates = find_duplicates(store, commits.folder, manifests)
+    duplicates = find_duplicates(commits.store, commits.folder, manifests)
     problems = [
         *problems,
         *_missing(planned, live),
@@ -81,7 +98,7 @@ def judge(
         *_too_many_rejected(counts, spec.input.max_rejected_fraction),
         *_doubled(duplicates, allowed=spec.input.allow_duplicates_across_splits),
     ]
-    return Verdict(counts, duplicates, tuple(problems), swept=0)
+    return Verdict(counts, duplicates, tuple(problems))
 
 
 def whole_of(

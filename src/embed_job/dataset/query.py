@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,30 +69,42 @@ def open_same_model(path: Path, *, precision: str, model_fingerprint: str) -> Bu
 
 
 def embed_query(bundle: Bundle, text: str, *, precision: str, threads: int = 1) -> Vectors:
-    """A question's vector, float32 [dimension], with the bundle's prompt for questions.
-
-    On the processor, whatever made the vectors: of fp16 and bf16 in fp32, which they differ from
-    by rounding. What exceeds the model's maximum is cut off. Raises UserError where there is
-    nothing to embed.
-    """
-    from embed_job.tokenizer import Tokenizer
-
+    """A question's vector, float32 [dimension]; as of embed_queries. Raises UserError where there
+    is nothing to embed."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise UserError("QUERY", "is not valid UTF-8", "Check the terminal's encoding.") from None
     if not text.strip():
         raise UserError("QUERY", "is empty", "Ask something.")
+    vector: Vectors = embed_queries(bundle, [text], precision=precision, threads=threads)[0]
+    return vector
+
+
+def embed_queries(
+    bundle: Bundle, texts: Sequence[str], *, precision: str, threads: int = 1
+) -> Vectors:
+    """Questions' vectors, float32 [texts, dimension], with the bundle's prompt for questions.
+
+    On the processor, whatever made the vectors: of fp16 and bf16 in fp32, which they differ from
+    by rounding. What exceeds the model's maximum is cut off. One at a time, so that no vector
+    depends on the others.
+    """
+    from embed_job.tokenizer import Tokenizer
+
     has_own = QUERY_PROMPT in bundle.info.prompts
     tokenizer = Tokenizer(bundle, prompt=bundle.prompt_text(QUERY_PROMPT if has_own else None))
-    tokens, _ = tokenizer.encode_truncated([text], bundle.max_tokens)
-    engine = _on_processor(bundle, "fp32" if precision in HALF else precision)
-    vector: Vectors = load_engine(bundle, engine, threads=threads).embed(tokens)[0]
-    if not np.isfinite(vector).all():
+    how = _on_processor(bundle, "fp32" if precision in HALF else precision)
+    engine = load_engine(bundle, how, threads=threads)
+    vectors: Vectors = np.empty((len(texts), bundle.dimension), np.float32)
+    for row, text in enumerate(texts):
+        tokens, _ = tokenizer.encode_truncated([text], bundle.max_tokens)
+        vectors[row] = engine.embed(tokens)[0]
+    if not np.isfinite(vectors).all():
         raise BundleError(
-            str(bundle.path), "answers the question with NaN", "Check it: embed-job bundle."
+            str(bundle.path), "answers a question with NaN", "Check it: embed-job bundle."
         )
-    return vector
+    return vectors
 
 
 def _on_processor(bundle: Bundle, precision: str) -> ModelSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,7 @@ def verify_output(store: Store, uri: str) -> VerifyResult:
         _ask("the job is committed", _job(dataset, job), f"{len(live)} splits"),
         _ask("the sums agree", _sums(dataset, job), "read = written + rejected + skipped"),
         _ask("files are what was committed", _files(dataset), "size and sha256 of each part"),
-        _ask("rows are as described", _rows(dataset), "schema, fingerprint, ids, texts"),
+        _ask("rows are as described", _rows(dataset), "schema, fingerprint, ids, texts, origins"),
         _ask("vectors are directions", _vectors(dataset), _described(descriptor)),
         _ask(
             "no id is in two files or splits", _ids(dataset, job), f"{_written(live):,} documents"
@@ -145,22 +146,39 @@ def _open(dataset: Dataset, part: Part) -> pq.ParquetFile:
 
 
 def _rows(dataset: Dataset) -> Iterator[str]:
+    for manifest in dataset.splits:
+        origins: Counter[str] = Counter()
+        yield from _rows_of_split(dataset, manifest, origins)
+        rows = sum(part.rows for part in manifest.parts)
+        if origins.total() == rows and origins != manifest.origins:
+            yield f"split {manifest.split[:12]} has rows of other splits than it says"
+
+
+def _rows_of_split(
+    dataset: Dataset, manifest: SplitManifest, origins: Counter[str]
+) -> Iterator[str]:
+    """origins: rows by the split that wrote them first are added to it."""
     schema = output_schema(dataset.descriptor)
-    for manifest, part in dataset.parts():
+    for part in manifest.parts:
         try:
             file = _open(dataset, part)
+            footer = file.metadata.metadata or {}
+            if footer.get(b"embed_job.fingerprint") != manifest.fingerprint.encode():
+                yield f"{part.name} has another fingerprint"
+            if not file.schema_arrow.equals(schema):
+                yield f"{part.name} has another schema"
+            elif file.metadata.num_rows != part.rows:
+                yield f"{part.name} has {file.metadata.num_rows:,} rows, not {part.rows:,}"
+            else:
+                origins.update(_origins(file))
+                yield from _row_faults(file, part, dataset, _doubled_ids(dataset, manifest))
         except (OSError, ValueError) as error:
             yield f"{part.name} can't be read: {str(error)[:120]}"
-            continue
-        footer = file.metadata.metadata or {}
-        if footer.get(b"embed_job.fingerprint") != manifest.fingerprint.encode():
-            yield f"{part.name} has another fingerprint"
-        if not file.schema_arrow.equals(schema):
-            yield f"{part.name} has another schema"
-        elif file.metadata.num_rows != part.rows:
-            yield f"{part.name} has {file.metadata.num_rows:,} rows, not {part.rows:,}"
-        else:
-            yield from _row_faults(file, part, dataset, _doubled_ids(dataset, manifest))
+
+
+def _origins(file: pq.ParquetFile) -> Iterator[str]:
+    for batch in file.iter_batches(_BATCH_ROWS, columns=["split"]):
+        yield from batch.column("split").to_pylist()
 
 
 def _doubled_ids(dataset: Dataset, manifest: SplitManifest) -> Hashes:

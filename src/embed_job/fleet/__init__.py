@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PROTOCOL = 2
+PROTOCOL = 3
 """What the script of a job and the image agree on: raised when either would misread the other."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from embed_job.commit.commits import Commits
 from embed_job.commit.finalize import Verdict
 from embed_job.fleet.order import JobOrder
 from embed_job.fleet.records import HostRecord
@@ -15,7 +16,6 @@ from embed_job.manifest import DatasetDescriptor, SplitManifest
 from embed_job.report.build import seconds
 from embed_job.report.examples import rejected_examples
 from embed_job.report.model import MAX_EXAMPLES, HostReport, Inputs, Machine, RunFacts
-from embed_job.storage import Store
 
 if TYPE_CHECKING:
     from embed_job.opensearch.load.load import LoadResult
@@ -30,17 +30,16 @@ def fleet_facts(
     manifests: Sequence[SplitManifest],
     verdict: Verdict,
     *,
-    store: Store,
-    folder: str,
+    since: float,
+    commits: Commits,
 ) -> RunFacts:
-    """The facts of a job. manifests: all that count, in the order of the input."""
+    """The facts of a job. manifests: all that count, in the order of the input. since: what was
+    begun then or later is the job's own work, in Unix seconds."""
     started_at = min((record.started_at for record in records), default=order.created_at)
     finished_at = max(
         (record.finished_at for record in records),
         default=max((manifest.finished_at for manifest in manifests), default=time.time()),
     )
-    # A host that died may have begun before all that left word of it.
-    since = min(started_at, order.created_at)
     fresh = [manifest for manifest in manifests if manifest.started_at >= since]
     return RunFacts(
         spec=order.spec,
@@ -64,7 +63,7 @@ def fleet_facts(
         load_s=max((record.load_s for record in records), default=0.0),
         problems=verdict.problems,
         incidents=[f"{record.host}: {line}" for record in records for line in record.incidents],
-        rejected_examples=rejected_examples(store, folder, manifests),
+        rejected_examples=rejected_examples(commits.store, commits.folder, manifests),
         duplicates_across_splits=verdict.duplicates.count,
         duplicate_examples=[found.doc_id for found in verdict.duplicates.listed],
         engines=list(dict.fromkeys(engine for record in records for engine in record.engines)),

@@ -17,6 +17,8 @@ from embed_job.spec import JobSpec
 
 ORDER_FILE = "order.json"
 LISTING_FILE = "listing.parquet"
+MAX_IGNORED_NAMES = 1000
+"""Of files that are not embedded, as an order holds them."""
 
 LISTING_SCHEMA = pa.schema(
     [
@@ -36,8 +38,9 @@ class JobOrder(Record):
     the launcher found, None where the hosts are to find them. model_fingerprint: of the bundle
     that the user has tried, None where he has none; hosts with another bundle refuse to work.
     files, bytes: of the listing; ignored, hidden: as in :class:`embed_job.source.listing.Listing`.
-    listed: whether a listing lies beside the order; without, hosts list the input themselves.
-    created_at in Unix seconds.
+    listed: whether a listing lies beside the order, called listing_file there; without, hosts make
+    one (:func:`embed_job.fleet.first_listing.complete_order`) or list the input themselves.
+    created_at in Unix seconds, 0 where the job did not exist when the order was made.
     """
 
     format_version: int = FORMAT_VERSION
@@ -47,6 +50,7 @@ class JobOrder(Record):
     columns: dict[str, ConcreteType] | None = None
     model_fingerprint: str | None = None
     listed: bool
+    listing_file: str = LISTING_FILE
     files: int = 0
     bytes: int = 0
     ignored: tuple[str, ...] = ()
@@ -59,10 +63,20 @@ class JobOrder(Record):
         return self.spec.compute is not None and self.spec.compute.sharing == "balanced"
 
     @property
+    def awaits_listing(self) -> bool:
+        """Whether its hosts are to make the listing that all of them go by."""
+        return not self.listed and self.shares_one_plan and not self.is_uploaded
+
+    @property
     def is_uploaded(self) -> bool:
         """Whether SageMaker uploads the output, so that hosts can't see what others have done."""
         compute = self.spec.compute
         return compute is not None and compute.delivery == "processing_output"
+
+
+def encode_order(order: JobOrder) -> bytes:
+    """An order as its file holds it."""
+    return order.model_dump_json(indent=1).encode() + b"\n"
 
 
 def read_order(folder: Path) -> JobOrder:

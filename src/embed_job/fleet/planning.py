@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embed_job.bundle import open_bundle
+from embed_job.commit.lease import Rhythm
 from embed_job.errors import BundleError, SpecError
 from embed_job.fleet.claims import Pace
 from embed_job.fleet.order import JobOrder
@@ -22,13 +23,14 @@ class InputSet:
     files of this host (:func:`embed_job.fleet.listing.local_share`); balanced: all of the job
     (:func:`embed_job.fleet.listing.listing_of_order`). earlier: a folder with the manifests of
     earlier runs (``<split>.json`` each), where target_uri does not hold them; it is only read.
-    pace: how the splits of a common plan are claimed (balanced).
+    pace: how the splits of a common plan are claimed (balanced). rhythm: of the job's lease.
     """
 
     source_uri: str
     listing: Listing
     earlier: Path | None = None
     pace: Pace = field(default_factory=Pace)
+    rhythm: Rhythm = field(default_factory=Rhythm)
 
 
 def plan_share(

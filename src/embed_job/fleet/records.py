@@ -12,6 +12,20 @@ from embed_job.report.model import DeliveryFacts, Machine
 from embed_job.storage import Store, list_files
 
 
+class Admission(Record):
+    """Whether a job works on its output, the same for all of its hosts; created by the first of
+    them that knows.
+
+    generation: of its lease; 0 where it does not work. left_to: the run that held the output then,
+    which the whole job is left to; "" where it works. at: in Unix seconds.
+    """
+
+    format_version: int = FORMAT_VERSION
+    generation: int
+    left_to: str
+    at: float
+
+
 class HostRecord(Record):
     """One host at its end. Written last, so a host that died has none.
 
@@ -68,10 +82,10 @@ class JobFolder:
     def __init__(self, store: Store, folder: str, job: str) -> None:
         self.store = store
         self._commits = Commits(store, folder)
-        self._job = job
+        self.job = job
 
     def key(self, *names: str) -> str:
-        return self._commits.key("jobs", self._job, *names)
+        return self._commits.key("jobs", self.job, *names)
 
     def write_host(self, record: HostRecord) -> None:
         self.store.replace(self.key("hosts", f"{record.host}.json"), encode_record(record))
@@ -84,6 +98,16 @@ class JobFolder:
     def _host_keys(self) -> Iterator[str]:
         files = list_files(self.store, self.key("hosts"))
         return (file.key for file in files if file.key.endswith(".json"))
+
+    def admit(self, admission: Admission) -> Admission:
+        """The admission in force: this one, or that of the host that was first."""
+        if self.store.create(self.key("admission.json"), encode_record(admission)):
+            return admission
+        return self.admission() or admission
+
+    def admission(self) -> Admission | None:
+        """None: no host has got so far."""
+        return read_record(self.store, self.key("admission.json"), Admission)
 
     def agree(self, plan: PlanRecord) -> PlanRecord:
         """The plan in force: this one, or that of the host that was first."""

@@ -36,6 +36,7 @@ def build_report(facts: RunFacts) -> Report:
     """The report of a run."""
     counts = total(manifest.counts for manifest in facts.manifests)
     fresh = [manifest for manifest in facts.manifests if manifest.split in facts.fresh]
+    done = total(manifest.counts for manifest in fresh)
     throughput = _throughput(facts, fresh)
     identity_holds = all(_balanced(manifest.counts) for manifest in facts.manifests)
     splits = _splits(facts)
@@ -72,6 +73,9 @@ def build_report(facts: RunFacts) -> Report:
             splits_reused=len(facts.manifests) - len(fresh),
             splits_embedded=len(fresh),
             documents_embedded=throughput.documents,
+            documents_carried=done.carried_documents,
+            chunks_reused=done.reused_chunks,
+            chunks_embedded=done.embedded_chunks,
         ),
         hosts=tuple(facts.hosts),
         workers=_workers(facts, fresh, throughput.embedding_s),
@@ -111,10 +115,12 @@ def seconds(manifest: SplitManifest) -> float:
 
 def _throughput(facts: RunFacts, fresh: Sequence[SplitManifest]) -> Throughput:
     embedding_s = max(0.0, facts.wall_s - facts.load_s - facts.index_s)
-    tokens = sum(manifest.counts.tokens for manifest in fresh)
-    documents = sum(manifest.counts.documents.written for manifest in fresh)
+    tokens = sum(map(_computed_tokens, fresh))
+    documents = sum(
+        manifest.counts.documents.written - manifest.counts.carried_documents for manifest in fresh
+    )
     spent_s = sum(seconds(manifest) for manifest in facts.manifests)
-    ever = sum(manifest.counts.tokens for manifest in facts.manifests)
+    ever = sum(map(_computed_tokens, facts.manifests))
     return Throughput(
         tokens_per_s=tokens / embedding_s if embedding_s else 0.0,
         documents_per_s=documents / embedding_s if embedding_s else 0.0,
@@ -123,6 +129,11 @@ def _throughput(facts: RunFacts, fresh: Sequence[SplitManifest]) -> Throughput:
         embedding_s=embedding_s,
         committed_tokens_per_s_per_worker=ever / spent_s if spent_s else None,
     )
+
+
+def _computed_tokens(manifest: SplitManifest) -> int:
+    """Tokens of chunks whose vectors were not taken over from an earlier run."""
+    return manifest.counts.tokens - manifest.counts.taken_over_tokens
 
 
 def _splits(facts: RunFacts) -> tuple[SplitReport, ...]:

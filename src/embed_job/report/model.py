@@ -33,7 +33,8 @@ class JobCounts(Part):
 
 class Throughput(Part):
     """Of what this run embedded, over embedding_s = wall_s - load_s, less what an index took when
-    all was embedded; 0 where it embedded nothing.
+    all was embedded; 0 where it embedded nothing. What was taken over from earlier runs is not in
+    it.
 
     committed_tokens_per_s_per_worker: tokens of all committed splits, those of earlier runs
     included, by the seconds that workers spent on them; None where there are none.
@@ -101,11 +102,19 @@ class WorkerReport(Part):
 
 
 class Resumed(Part):
-    """What this run found done, and what it did."""
+    """What this run found done, and what it did.
+
+    In the splits that it embedded: documents_carried are as they were, and so are their rows, and
+    documents_embedded are the other written ones; chunks_reused of these had a known text, and
+    chunks_embedded texts went through the model.
+    """
 
     splits_reused: int
     splits_embedded: int
     documents_embedded: int
+    documents_carried: int = 0
+    chunks_reused: int = 0
+    chunks_embedded: int = 0
 
 
 class Machine(Part):
@@ -180,6 +189,27 @@ class DeliveryFacts(Part):
         return self.rows / self.seconds if self.seconds else 0.0
 
 
+class PromotionReport(Part):
+    """What became of the alias at the end of a run.
+
+    promoted: it points to this index; previous: what it pointed to before. checks: how many were
+    made; failed: names of those that did not hold, and then nothing was moved. canary: what it
+    found, in a line; page: where its page lies. deleted: older indexes that went; stayed: a
+    sentence of each that should have gone. notes: what to know besides.
+    """
+
+    alias: str
+    promoted: bool
+    previous: str | None = None
+    checks: int = 0
+    failed: tuple[str, ...] = ()
+    canary: str | None = None
+    page: str | None = None
+    deleted: tuple[str, ...] = ()
+    stayed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class IndexReport(Part):
     """What a load came to.
 
@@ -189,7 +219,7 @@ class IndexReport(Part):
     this run's that the index had lost documents of. deleted: documents that the output no longer
     holds. memory_bytes: what the graphs of all rows need; None where not all are loaded. finished:
     graphs are built and the settings of the load are put back. recall: as the last `verify` found
-    it, where nothing was sent or deleted since.
+    it, where nothing was sent or deleted since. promotion: None where the run left the alias alone.
     """
 
     url: str
@@ -209,6 +239,7 @@ class IndexReport(Part):
     memory_bytes: int | None = None
     finished: bool
     recall: float | None = None
+    promotion: PromotionReport | None = None
 
 
 class OutputReport(Part):

@@ -196,6 +196,14 @@ def key_of(uri: str, name: str) -> str:
     return uri if uri.rpartition("/")[2] == name else f"{uri.rstrip('/')}/{name}"
 
 
+def input_folder(listing: Listing, uri: str) -> str:
+    """The folder that names of an input's files are below, which a glob does not tell by itself."""
+    if not listing.files:
+        return resolve(uri).rstrip("/")
+    first = listing.files[0]
+    return first.key.removesuffix(first.name).rstrip("/")
+
+
 def relative_name(key: str, folder: str) -> str:
     """A file's name below a folder."""
     return key[len(folder) :].removeprefix("/")

@@ -14,8 +14,14 @@ from embed_job.spec import InputSpec
 EXCERPT_CHARS = 120
 ID_EXCERPT_CHARS = 64
 INVISIBLE = frozenset(["Cc", "Cf", "Zs", "Zl", "Zp"])
-AS_IT_IS: dict[ConcreteType, type] = {"string": str, "float64": float, "bool": bool}
-"""Values of these need no conversion; integers may be wider than 64 bits."""
+AS_IT_IS: dict[ConcreteType, type] = {
+    "string": str,
+    "int64": int,
+    "float64": float,
+    "bool": bool,
+}
+"""Values of these need no conversion, but that an integer may be wider than 64 bits."""
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
 _find_word = re.compile(r"\w").search
 
 
@@ -107,7 +113,7 @@ class Assembler:
         values: list[MetadataValue] = []
         for name, kind, fitting in self._columns:
             value: Any = record.get(name)
-            if value.__class__ is fitting:
+            if value.__class__ is fitting and (fitting is not int or _LEAST <= value <= _GREATEST):
                 values.append(value)
                 continue
             if value is None and name not in record:

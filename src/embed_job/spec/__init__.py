@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from embed_job.spec.compute import ComputeSpec
 from embed_job.spec.opensearch import OpenSearchOutput, unfit_field
+from embed_job.spec.schedule import ScheduleSpec
 from embed_job.spec.section import Section
 
 COLUMNS = (
@@ -22,6 +23,7 @@ COLUMNS = (
     "char_end",
     "n_tokens",
     "content_hash",
+    "split",
     "text",
     "vector",
 )
@@ -245,6 +247,30 @@ class ExecutionSpec(Section):
         return value
 
 
+class RefreshSpec(Section):
+    """What a later run makes of the output of an earlier one."""
+
+    reuse: bool = Field(
+        True,
+        description="Whether rows and vectors of texts that were embedded before are taken over "
+        "from the output instead of being computed again.",
+    )
+    keep_generations: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="Generations whose replaced files stay, out of readers' sight, so that a text "
+        "that comes back costs nothing.",
+    )
+    max_delete_fraction: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="Share of the documents, or of an index, that a run may delete because the "
+        "input no longer holds them; above, nothing is deleted and the run fails.",
+    )
+
+
 class JobSpec(Section):
     """A batch-embedding job."""
 
@@ -257,7 +283,9 @@ class JobSpec(Section):
     model: ModelSpec = ModelSpec()
     outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=2)]
     execution: ExecutionSpec = ExecutionSpec()
+    refresh: RefreshSpec = RefreshSpec()
     compute: ComputeSpec | None = None
+    schedule: ScheduleSpec | None = None
 
     @field_validator("outputs")
     @classmethod

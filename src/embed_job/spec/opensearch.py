@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from embed_job.spec.gates import GateSpec
 from embed_job.spec.section import Section
 
 _AWS_HOST = re.compile(r"\.(?P<region>[a-z0-9-]+)\.(?P<service>es|aoss)\.amazonaws\.com(\.cn)?$")
@@ -96,24 +97,6 @@ class GraphSpec(Section):
         return self
 
 
-class GateSpec(Section):
-    """What an index must hold to be promoted."""
-
-    max_rejected_fraction: float = Field(
-        0.01, ge=0, le=1, description="Share of rows that the server may have refused."
-    )
-    max_delete_fraction: float = Field(
-        0.02,
-        ge=0,
-        le=1,
-        description="Share of the index that a load may delete because the output no longer holds "
-        "it; above, nothing is deleted and the load fails.",
-    )
-    min_recall: float = Field(
-        0.9, ge=0, le=1, description="Least recall@10 against exact search, over sampled queries."
-    )
-
-
 class OpenSearchOutput(Section):
     """Vectors in an OpenSearch index, loaded from the Parquet output beside it."""
 
@@ -127,8 +110,27 @@ class OpenSearchOutput(Section):
     index: str | None = Field(
         None,
         pattern=_INDEX_NAME,
-        description="The index itself; unset: ALIAS-FINGERPRINT, so that another model or "
-        "chunking gets an index of its own.",
+        description="The index itself; unset: ALIAS-FINGERPRINT-GENERATION, so that another model "
+        "or chunking gets an index of its own.",
+    )
+    generation: int = Field(
+        1,
+        ge=1,
+        le=999,
+        description="Of the index's name; raise it for a new index of the same model and "
+        "chunking, as for another graph.",
+    )
+    promote: Literal["manual", "auto"] = Field(
+        "manual",
+        description="auto: a run, or the host that ends a job, points the alias to an index that "
+        "passes every gate. manual: `embed-job promote` does.",
+    )
+    keep_indexes: int = Field(
+        2,
+        ge=2,
+        le=100,
+        description="Indexes of the alias that stay, the live one included; a promotion deletes "
+        "older ones that it had before.",
     )
     auth: Literal["auto", "none", "basic", "sigv4"] = Field(
         "auto",
@@ -179,19 +181,27 @@ class OpenSearchOutput(Section):
         return value
 
     @model_validator(mode="after")
-    def _named_and_signed(self) -> Self:
+    def _named(self) -> Self:
         if self.alias is None and self.index is None:
             raise ValueError("needs alias, the name that searches use (or index, or both)")
         if self.alias is not None and self.alias == self.index:
             raise ValueError("alias and index can't have the same name: leave index out")
         if self.index is not None and self.alias == f"{self.index}{WRITE_SUFFIX}":
             raise ValueError(f"alias can't be {self.alias}: loads of {self.index} write to that")
+        if self.index is not None and self.generation != 1:
+            raise ValueError("generation is part of the name that index replaces: leave one out")
+        if self.alias is None and self.promote == "auto":
+            raise ValueError("promote: auto needs alias, the name that searches use")
+        return self
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
         if (self.auth == "basic") != (self.secret_arn is not None) and self.auth != "auto":
             raise ValueError("auth: basic and secret_arn go together")
         if self.auth_in_force == "sigv4" and self.region_in_force is None:
             raise ValueError("auth: sigv4 needs region, as the url names none")
-        if self._named is not None:
-            service, region = self._named
+        if self._on_aws is not None:
+            service, region = self._on_aws
             if self.auth_in_force == "sigv4" and self.region_in_force != region:
                 raise ValueError(f"region is {self.region}, and the url's is {region}")
             if self.service not in ("auto", service):
@@ -208,10 +218,10 @@ class OpenSearchOutput(Section):
     @property
     def on_aws(self) -> bool:
         """Whether the server is AWS's own, by its name."""
-        return self._named is not None
+        return self._on_aws is not None
 
     @property
-    def _named(self) -> tuple[str, str] | None:
+    def _on_aws(self) -> tuple[str, str] | None:
         """Service and region, where the url is AWS's own."""
         found = _AWS_HOST.search(self.host) or _AWS_DUAL_STACK.search(self.host)
         if found is None:
@@ -240,11 +250,11 @@ class OpenSearchOutput(Section):
     @property
     def region_in_force(self) -> str | None:
         """The region that requests are signed for."""
-        return self.region or (self._named[1] if self._named else None)
+        return self.region or (self._on_aws[1] if self._on_aws else None)
 
     @property
     def is_serverless(self) -> bool:
         """Whether it is a Serverless collection, which has a tier of delivery of its own."""
         if self.service != "auto":
             return self.service == "aoss"
-        return self._named is not None and self._named[0] == "aoss"
+        return self._on_aws is not None and self._on_aws[0] == "aoss"

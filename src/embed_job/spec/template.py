@@ -29,6 +29,7 @@ _EXAMPLES: dict[str, Any] = {
     "outputs.opensearch.alias": "my-corpus",
     "compute.instance_preferences.instance_type": "ml.c7i.4xlarge",
     "compute.instance_preferences.instance_count": 4,
+    "schedule.cron": "0 3 * * *",
 }
 """Values for what has no default, or one that only holds inside the image."""
 

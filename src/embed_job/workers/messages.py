@@ -22,7 +22,8 @@ class WorkerConfig:
     input_uri: where splits are read. target_uri, bundle: None: those of the spec.
     temporary: as of :func:`embed_job.storage.store_for`, for the target. gpus: the CUDA devices
     that the workers share, worker n on the one of place n modulo their number. threads: that
-    tokenise in one worker.
+    tokenise in one worker. earlier: the folder of
+    :func:`embed_job.reuse.build.build_lookup`; None: nothing is taken over.
     """
 
     number: int
@@ -36,6 +37,7 @@ class WorkerConfig:
     temporary: Path | None = None
     gpus: tuple[str, ...] = ()
     threads: int = 1
+    earlier: Path | None = None
 
 
 class Kind(Enum):

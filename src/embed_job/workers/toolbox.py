@@ -10,6 +10,7 @@ from embed_job.chunk.chunker import Chunker
 from embed_job.commit.commits import Commits
 from embed_job.engine import load_engine
 from embed_job.job import Toolbox
+from embed_job.reuse.earlier import Earlier
 from embed_job.rows import output_schema
 from embed_job.storage import resolve, store_for
 from embed_job.tokenizer import Tokenizer
@@ -29,10 +30,11 @@ def load_toolbox(config: WorkerConfig) -> Toolbox:
         check_golden(bundle, engine, tokenizer, precision=spec.model.precision)
     target_uri = config.target_uri or spec.parquet.uri
     target = store_for(target_uri, temporary=config.temporary)
+    schema = output_schema(dataset)
     return Toolbox(
         spec=spec,
         dataset=dataset,
-        schema=output_schema(dataset),
+        schema=schema,
         footer=footer(config),
         source=store_for(config.input_uri),
         target=target,
@@ -47,6 +49,7 @@ def load_toolbox(config: WorkerConfig) -> Toolbox:
         spool=Path(config.spool),
         host=config.host,
         worker=config.number,
+        earlier=Earlier(config.earlier, target, schema) if config.earlier else None,
         overlap=bool(config.gpus) or spec.execution.threads_per_worker > 1,
     )
 

@@ -77,8 +77,8 @@ def _receive(connection: Connection, inbox: queue.SimpleQueue[Task]) -> None:
 
 
 def _perform(task: Task, tools: Toolbox, voice: _Voice) -> Answer:
-    from embed_job.attempt import RefusedError
     from embed_job.job import embed_split, probe_split
+    from embed_job.settle import RefusedError
     from embed_job.workers.messages import Embedded, Kind, Survived
 
     if task.kind is not Kind.EMBED:
