@@ -1,16 +1,18 @@
-"""Fixtures for all tests: model bundles, a tiny one and the default one."""
+"""Fixtures for all tests: model bundles, a tiny one and the default one; an OpenSearch server."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from embed_job.bundle.build import build_bundle
+from tests.opensearch.servers import any_server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -66,3 +68,13 @@ def default_bundle() -> Path:
     out = ROOT / "models" / "default"
     build_bundle("default", out)
     return out
+
+
+@pytest.fixture(scope="session")
+def opensearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a server with k-NN and without passwords: OPENSEARCH_URL, or one for this session."""
+    if given := os.environ.get("OPENSEARCH_URL"):
+        yield given
+        return
+    with any_server(tmp_path_factory.mktemp("opensearch")) as url:
+        yield url

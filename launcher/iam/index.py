@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from embed_job.commit.commits import PRIVATE
+from embed_job.opensearch.target import KEPT_QUERIES
 from embed_job.spec import JobSpec
 from embed_job.spec.opensearch import OpenSearchOutput
 from launcher.iam.arns import Arns, allow, document
@@ -30,17 +31,36 @@ _CLUSTER_READ = (
 """What is read beside the index itself; "" is the server's version."""
 _CLUSTER_WRITTEN = ("_aliases", "_search", "_search/point_in_time")
 """What is sent beside the index itself: aliases, and searches at a point in time of an index."""
-_ON_INDEX = ("CreateIndex", "DescribeIndex", "UpdateIndex", "ReadDocument", "WriteDocument")
+_ON_INDEX = (
+    *("CreateIndex", "DescribeIndex", "UpdateIndex", "DeleteIndex"),
+    *("ReadDocument", "WriteDocument"),
+)
+"""To delete is for a promotion, whose spec says how many indexes it keeps."""
 _ON_COLLECTION = ("Create", "Describe", "Update", "Delete")
 """Of a collection's items, which aliases are."""
 
 
 def index_statements(spec: JobSpec, arns: Arns) -> list[dict[str, Any]]:
-    """Statements for requests to the server and for its password; none where the spec has no
-    OpenSearch output, or one that asks IAM nothing."""
+    """Statements for requests to the server, for its password and for a canary's queries; none
+    where the spec has no OpenSearch output, or one that asks IAM nothing."""
     output = spec.opensearch
     if output is None:
         return []
+    return [*_server(output, arns), *_canary(output, arns)]
+
+
+def _canary(output: OpenSearchOutput, arns: Arns) -> list[dict[str, Any]]:
+    """Queries, and what earlier outputs of the bucket keep of them: their names are not known."""
+    canary = output.gates.canary
+    if canary is None:
+        return []
+    queries = canary.queries.removeprefix("s3://") if canary.queries.startswith("s3://") else None
+    kept = f"{arns.output.bucket_arn()}/*/{PRIVATE}/{KEPT_QUERIES}/*"
+    named = [f"arn:{arns.partition}:s3:::{queries}"] if queries else []
+    return [allow("ReadQueries", ["s3:GetObject"], [*named, kept])]
+
+
+def _server(output: OpenSearchOutput, arns: Arns) -> list[dict[str, Any]]:
     if output.auth_in_force == "basic":
         return [allow("ReadSecret", ["secretsmanager:GetSecretValue"], [_secret(output)])]
     if output.auth_in_force == "none":
@@ -70,11 +90,13 @@ def index_statements(spec: JobSpec, arns: Arns) -> list[dict[str, Any]]:
 
 
 def index_policy(spec: JobSpec, arns: Arns) -> dict[str, Any] | None:
-    """load, finalize SPEC, verify SPEC, promote, rollback, redrive and search, from anywhere;
-    None where the spec has no OpenSearch output."""
+    """load, finalize SPEC, verify SPEC, canary, promote, rollback, redrive and search, from
+    anywhere; None where the spec has no OpenSearch output."""
     if spec.opensearch is None:
         return None
     ledger = [arns.output.objects(PRIVATE, "loads")]
+    if spec.opensearch.gates.canary is not None:
+        ledger.append(arns.output.objects(PRIVATE, KEPT_QUERIES))
     return document(
         [
             *index_statements(spec, arns),

@@ -74,7 +74,10 @@ def index_calls(spec: JobSpec, index: IndexFacts | None) -> Iterator[AwsCall]:
     if output.auth_in_force == "basic":
         secret = output.secret_arn or ""
         yield AwsCall("hosts", "secretsmanager:GetSecretValue", secret, hosts)
-    name = index.name or f"{index.alias}-FINGERPRINT"
+    canary = output.gates.canary
+    if canary is not None:
+        yield AwsCall("hosts", "s3:GetObject", canary.queries, 1)
+    name = index.name or f"{index.alias}-FINGERPRINT-{output.generation:03}"
     for method, path, times in _requests(output, index, name, hosts=hosts):
         yield AwsCall("hosts", _action(output, method), f"{index.url}/{path}", times)
 
@@ -91,6 +94,8 @@ def _requests(
     bulks = None if size is None else max(1, round(size / (output.bulk.max_mib * MIB)))
     yield "POST", f"{name if index.serverless else f'{name}-load'}/_bulk", bulks
     yield "POST", f"{name}/_search", None
+    if output.promote == "auto":
+        yield "POST", "_aliases", None
     if index.serverless:
         return
     yield "POST", f"{name}/_refresh", None

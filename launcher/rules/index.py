@@ -21,6 +21,7 @@ def index(spec: JobSpec, compute: ComputeSpec, known: Known) -> Iterator[Problem
     if output is None:
         return
     yield from _delivery(compute, at)
+    yield from _canary(output, at)
     if known.on == "sagemaker":
         yield from _reach(output, compute, at)
         yield from _regions(output, known, at)
@@ -44,6 +45,14 @@ def _delivery(compute: ComputeSpec, at: str) -> Iterator[Problem]:
         what = f"processing_output commits nothing until SageMaker has uploaded it, and {at} is "
         hint = f"Set direct, or leave that output out of what is submitted and {AFTERWARDS}."
         yield error("compute.delivery", f"{what}loaded from what is committed", hint)
+
+
+def _canary(output: OpenSearchOutput, at: str) -> Iterator[Problem]:
+    canary = output.gates.canary
+    if canary is not None and not canary.queries.startswith("s3://"):
+        what = f"{canary.queries} is read by the job's hosts, which see S3 alone"
+        hint = "Upload it, and name it as s3://bucket/queries.jsonl; commands here read that, too."
+        yield error(f"{at}.gates.canary.queries", what, hint)
 
 
 def _reach(output: OpenSearchOutput, compute: ComputeSpec, at: str) -> Iterator[Problem]:

@@ -1,8 +1,7 @@
-"""A real OpenSearch server for the session, an index name a test."""
+"""A client of the session's server, an index name a test."""
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +12,6 @@ from opensearchpy import OpenSearch
 from tests.opensearch import corpora
 from tests.opensearch.loads import SMALL_BULKS, Load, Undisturbed
 from tests.opensearch.proxy import Proxy, running_proxy
-from tests.opensearch.servers import any_server
-
-
-@pytest.fixture(scope="session")
-def opensearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of a server with k-NN and without passwords: OPENSEARCH_URL, or one for this session."""
-    if given := os.environ.get("OPENSEARCH_URL"):
-        yield given
-        return
-    with any_server(tmp_path_factory.mktemp("opensearch")) as url:
-        yield url
 
 
 @pytest.fixture(scope="session")

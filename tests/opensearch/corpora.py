@@ -100,7 +100,7 @@ def embed(folder: Path) -> Path:
 
 def spec_for(folder: Path, url: str, **options: Any) -> JobSpec:
     """A spec of both outputs. options: the OpenSearch output's, over those that suit a test's
-    server of one node; one of them must be alias or index."""
+    server of one node; one of them must be alias or index. refresh: the spec's own."""
     return JobSpec.model_validate(_with_index(folder, url, options))
 
 
@@ -159,6 +159,8 @@ def _plain(folder: Path) -> dict[str, Any]:
         "model": {"bundle": str(folder / "bundle"), "engine": "null"},
         "outputs": [{"parquet": {"uri": str(folder / "out"), "text": True}}],
         "execution": {"workers": 1},
+        # What an index may lose is what tests of it set; the output may lose anything.
+        "refresh": {"max_delete_fraction": 1},
     }
 
 
@@ -166,5 +168,6 @@ def _with_index(folder: Path, url: str, options: dict[str, Any]) -> dict[str, An
     spec = _plain(folder)
     # A single node has no place for a replica; the tests' k-NN has no faiss.
     index = {"url": url, "graph": {"engine": "lucene"}, "replicas": 0} | options
+    spec["refresh"] = index.pop("refresh", {})
     spec["outputs"].append({"opensearch": index})
     return spec

@@ -132,6 +132,21 @@ def _refused(operation: Operation, status: int) -> dict[str, Any]:
     return {operation.verb: {"_id": operation.id, "status": status, "error": error}}
 
 
+def spoil(*ids: str) -> Act:
+    """Damage the vectors of these rows on their way, so that the server itself refuses them."""
+
+    async def act(request: Request, forward: Forward) -> Answer:
+        lines = [
+            one.lines.replace(b'"vector":[', b'"vector":["no number",')
+            if one.id in ids
+            else one.lines
+            for one in request.operations()
+        ]
+        return await forward(replace(request, body=b"".join(lines)))
+
+    return act
+
+
 def share(fraction: float) -> Callable[[Operation], bool]:
     """For refuse_items: the first time that one of this share of the ids comes by, by hash."""
     met: set[str] = set()

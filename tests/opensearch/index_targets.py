@@ -15,8 +15,13 @@ from embed_job.spec.opensearch import OpenSearchOutput
 DIMENSION = 8
 
 
-def target_of(url: str, index: str, *, fingerprint: str = "f", **options: Any) -> IndexTarget:
-    """A target whose alias is the index's name and -live; options: the OpenSearch output's."""
+def target_of(
+    url: str, index: str | None, *, fingerprint: str = "f", **options: Any
+) -> IndexTarget:
+    """A target whose alias is the index's name and -live; options: the OpenSearch output's.
+
+    index: None: named by alias, fingerprint and generation.
+    """
     plain = {
         "url": url,
         "index": index,

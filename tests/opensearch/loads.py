@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 from opensearchpy import OpenSearch
 
-from embed_job.dataset import open_dataset
+from embed_job.dataset import Dataset, open_dataset
 from embed_job.storage import store_for
 from tests.opensearch import corpora
 
@@ -138,13 +140,18 @@ class Load:
         paths = sorted((self.ledger() / "receipts").glob("*.json"))
         return [orjson.loads(path.read_bytes()) for path in paths]
 
+    def dataset(self) -> Dataset:
+        return open_dataset(store_for(str(self.folder)), str(self.folder / "out"))
+
     def rows_with_receipt(self) -> set[str]:
-        """Ids of the rows of every split that counts as delivered."""
-        delivered = {receipt["split"] for receipt in self.receipts()}
-        dataset = open_dataset(store_for(str(self.folder)), str(self.folder / "out"))
-        kept = tuple(one for one in dataset.splits if one.split in delivered)
-        batches = replace(dataset, splits=kept).iter_rows(columns=["id"])
-        return {row for batch in batches for row in batch.column("id").to_pylist()}
+        """Ids of the rows of every origin that counts as delivered."""
+        delivered = {receipt["origin"] for receipt in self.receipts()}
+        return {
+            row
+            for batch in self.dataset().iter_rows(columns=["id", "split"])
+            for row, origin in zip(*map(pa.Array.to_pylist, batch.columns), strict=True)
+            if origin in delivered
+        }
 
     def letters(self) -> list[dict[str, Any]]:
         """The dead letters that receipts name."""
@@ -156,7 +163,7 @@ class Load:
         """The index is what an undisturbed load would have made, but for the refused rows.
 
         Every id is there once, each document equals the undisturbed one in all its fields; per
-        split and in all, rows read = written + rejected; what was refused is a dead letter; no
+        origin and in all, rows read = written + rejected; what was refused is a dead letter; no
         setting of the load is left on.
         """
         expected = {row: source for row, source in calm.documents.items() if row not in refused}
@@ -170,11 +177,11 @@ class Load:
         self._assert_identity(refused)
 
     def _assert_identity(self, refused: Collection[str]) -> None:
-        dataset = open_dataset(store_for(str(self.folder)), str(self.folder / "out"))
-        rows = {one.split: sum(part.rows for part in one.parts) for one in dataset.splits}
-        live = [receipt for receipt in self.receipts() if receipt["split"] in rows]
-        counts = {receipt["split"]: receipt["counts"] for receipt in live}
-        assert {split: count["read"] for split, count in counts.items()} == rows
+        rows: Counter[str] = Counter()
+        for manifest in self.dataset().splits:
+            rows.update(manifest.origins)
+        counts = {receipt["origin"]: receipt["counts"] for receipt in self.receipts()}
+        assert {origin: count["read"] for origin, count in counts.items()} == dict(rows)
         for count in counts.values():
             assert count["read"] == count["written"] + count["rejected"]
             assert count["skipped"] == 0

@@ -172,6 +172,7 @@ def test_an_index_that_passes_is_promoted_once(client: OpenSearch, job: Job) -> 
     assert code == 0
     assert said["promotion"] == {
         "alias": job.alias, "index": job.index, "previous": None, "changed": True,
+        "unfinished": False,
     }  # fmt: skip
     assert len(said["checks"]) == 9
     assert all(check["ok"] for check in said["checks"])

@@ -78,12 +78,12 @@ def test_fault_4_an_endless_503_ends_at_the_deadline_and_the_load_resumes(
     assert failed.code == 4, failed.told
     assert "Traceback" not in failed.told
     assert time.monotonic() - began < 20
-    kept = {receipt["split"] for receipt in load.receipts()}
+    kept = {receipt["origin"] for receipt in load.receipts()}
     assert "-1" not in load.settings().values()
 
     proxy.rules, proxy.seen = [], []
     load.load()
-    assert kept <= {receipt["split"] for receipt in load.receipts()}
+    assert kept <= {receipt["origin"] for receipt in load.receipts()}
     assert len(set(proxy.sent())) == 600 - 100 * len(kept)
     load.assert_whole(calm)
 

@@ -138,7 +138,7 @@ def test_fault_25_a_deletion_below_the_limit_is_done(
     tmp_path: Path, opensearch_url: str, client: OpenSearch, index_name: str
 ) -> None:
     corpora.make_output(tmp_path, rows=200, dim=16, splits=5)
-    options = {"bulk": SMALL_BULKS, "gates": {"max_delete_fraction": 0.25}}
+    options = {"bulk": SMALL_BULKS, "refresh": {"max_delete_fraction": 0.25}}
     load = Load(tmp_path, opensearch_url, client, index_name, options)
     load.load()
     (tmp_path / "in/001.jsonl").unlink()

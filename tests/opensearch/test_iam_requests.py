@@ -88,7 +88,7 @@ def test_what_is_asked_of_a_domain_is_granted_and_nothing_else(
     run("load", spec, "--all", "--quiet")
     # One row changes and one goes, so that something is deleted.
     corpora.write_split(tmp_path, 0, [corpora.document(n, edition="new ") for n in range(29)])
-    fraction = ("--set", "outputs.1.opensearch.gates.max_delete_fraction=1")
+    fraction = ("--set", "refresh.max_delete_fraction=1")
     run("run", spec, "--quiet", *fraction)
     run("redrive", spec)
     run("finalize", spec)

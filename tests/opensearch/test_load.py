@@ -103,7 +103,7 @@ def test_an_unfinished_load_is_finished_by_the_next(load: Load, calm: Undisturbe
 
 
 def test_what_the_output_no_longer_holds_is_deleted_after_the_rest_is_there(own: Load) -> None:
-    own.options["gates"] = {"max_delete_fraction": 0.2}
+    own.options["refresh"] = {"max_delete_fraction": 0.2}
     own.load()
     kept = [corpora.document(number) for number in range(50)]
     corpora.write_split(own.folder, 0, [*kept, corpora.document(900)])
@@ -112,13 +112,9 @@ def test_what_the_output_no_longer_holds_is_deleted_after_the_rest_is_there(own:
     assert index["deleted"] == 50
     expected = {*range(50), 900, *range(100, 600)}
     assert own.documents().keys() == {corpora.row_id(number) for number in expected}
-    assert {one["split"] for one in own.receipts()} == set(live_splits(own))
+    live = {origin for one in own.dataset().splits for origin in one.origins}
+    assert {one["origin"] for one in own.receipts()} == live
     assert facts(own)["index"]["delivery"]["rows"] == 0
-
-
-def live_splits(load: Load) -> list[str]:
-    job = orjson.loads((load.folder / "out/_embed_job/job.json").read_bytes())
-    return list(job["splits"])
 
 
 def test_documents_of_an_earlier_attempt_at_a_split_go(load: Load, calm: Undisturbed) -> None:

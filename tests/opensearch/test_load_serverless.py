@@ -35,7 +35,7 @@ def serverless(
     shutil.rmtree(folder / "out")
     corpora.embed(folder)
     options: dict[str, Any] = {"service": "aoss", "auth": "none", "bulk": SMALL_BULKS}
-    options["gates"] = {"max_delete_fraction": 0.1}
+    options["refresh"] = {"max_delete_fraction": 0.1}
     return Load(folder, collection.url, client, index_name, options)
 
 
@@ -49,6 +49,25 @@ def rows(load: Load) -> Counter[str]:
 
 def once(*numbers: int) -> Counter[str]:
     return Counter(corpora.row_id(number) for number in numbers)
+
+
+def test_an_increment_sends_what_changed_and_leaves_each_row_once(
+    serverless: Load, collection: Collection
+) -> None:
+    serverless.load()
+    folder, before = serverless.folder, len(collection.proxy.bulks())
+    documents = [corpora.document(number) for number in range(100)]
+    documents[7]["text"] = "another text"
+    del documents[9]
+    corpora.write_split(folder, 0, [*documents, corpora.document(900)])
+    corpora.embed(folder)
+    done = serverless.run("--json")
+    assert done.code == ExitCode.OK, done.told
+    index = orjson.loads(done.output)["index"]
+    assert (index["delivery"]["rows"], index["deleted"], index["splits_again"]) == (2, 1, 0)
+    sent = [one for seen in collection.proxy.bulks()[before:] for one in seen.request.operations()]
+    assert sorted(one.verb for one in sent) == ["delete", "delete", "index", "index"]
+    assert rows(serverless) == once(*(set(range(600)) - {9}), 900)
 
 
 def test_each_row_is_there_once_and_a_second_load_does_nothing(serverless: Load) -> None:
@@ -90,8 +109,8 @@ def test_rows_sent_just_now_do_not_hide_how_many_would_be_deleted(serverless: Lo
     corpora.embed(serverless.folder)
     done = serverless.run()
     assert done.code == ExitCode.INCOMPLETE, done.told
-    assert "gates.max_delete_fraction (now 0.1)" in done.told
+    assert "refresh.max_delete_fraction (now 0.1)" in done.told
     assert rows(serverless) == once(*range(600), *range(900, 1000))
-    serverless.options["gates"] = {"max_delete_fraction": 0.2}
+    serverless.options["refresh"] = {"max_delete_fraction": 0.2}
     serverless.load()
     assert rows(serverless) == once(*range(100, 600), *range(900, 1000))

@@ -7,13 +7,14 @@ from opensearchpy import OpenSearch
 from opensearchpy.exceptions import ConnectionTimeout
 
 from embed_job.errors import OutputError
-from embed_job.opensearch.index.alias import promote, rollback
 from embed_job.opensearch.index.finish import finish
 from embed_job.opensearch.index.open import open_index
 from embed_job.opensearch.index.profile import begin_load, restore
+from embed_job.opensearch.index.promote import promote
+from embed_job.opensearch.index.rollback import rollback
 from embed_job.opensearch.target import IndexTarget
 from tests.opensearch.index_targets import Killed, client_with, target_of
-from tests.opensearch.test_index import record_of
+from tests.opensearch.test_index import LOADING, record_of, settings_of
 
 
 @pytest.fixture
@@ -99,20 +100,36 @@ def test_a_rollback_to_an_index_that_is_gone_is_refused(
 
 
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_rollback_to_an_index_in_the_middle_of_a_load_is_refused(
+def test_a_rollback_to_an_index_in_the_middle_of_a_load_puts_its_settings_back(
     client: OpenSearch, blue: IndexTarget, green: IndexTarget, ended: bool
 ) -> None:
     promote(client, blue)
     promote(client, green)
     index = open_index(client, blue, create=False)
+    before = settings_of(client, blue.name)
     begin_load(client, index)
+    assert settings_of(client, blue.name) == LOADING
     if ended:
         restore(client, index)  # the settings are back, and the rest of the rows never came
-    with pytest.raises(OutputError, match=f"{blue.name}, which it replaced, is being loaded"):
+    back = rollback(client, green)
+    assert (back.index, back.unfinished) == (blue.name, True)
+    assert holders(client, green) == [blue.name]
+    assert settings_of(client, blue.name) == before
+    finish(client, index, progress=print, stopping=lambda: False)
+    assert promote(client, green).changed
+    assert not rollback(client, green).unfinished
+
+
+def test_a_rollback_to_an_index_that_was_made_anew_is_refused(
+    client: OpenSearch, blue: IndexTarget, green: IndexTarget
+) -> None:
+    promote(client, blue)
+    promote(client, green)
+    client.indices.delete(index=blue.name)
+    open_index(client, blue, create=True)
+    with pytest.raises(OutputError, match=f"{blue.name}, .* was deleted and made anew"):
         rollback(client, green)
     assert holders(client, green) == [green.name]
-    finish(client, index, progress=print, stopping=lambda: False)
-    assert rollback(client, green).index == blue.name
 
 
 def test_what_another_writes_at_the_same_time_does_not_undo_what_is_replaced(

@@ -241,7 +241,7 @@ def test_a_signal_ends_it_soon_and_the_next_run_goes_on(
 
 
 def test_what_changed_is_sent_and_what_is_gone_is_deleted(fresh: Load) -> None:
-    fresh.options["gates"] = {"max_delete_fraction": 0.2}
+    fresh.options["refresh"] = {"max_delete_fraction": 0.2}
     run(fresh)
     corpora.write_split(fresh.folder, 1, map(corpora.document, [*range(100, 150), 900]))
     report = run(fresh)
@@ -253,7 +253,7 @@ def test_a_mass_deletion_fails_the_run_and_deletes_nothing(fresh: Load) -> None:
     run(fresh)
     corpora.write_split(fresh.folder, 1, map(corpora.document, range(100, 120)))
     report = run(fresh, ExitCode.INCOMPLETE)
-    assert "gates.max_delete_fraction" in report["problems"][0]
+    assert "refresh.max_delete_fraction" in report["problems"][0]
     assert fresh.documents().keys() == ids(*range(600))
 
 

@@ -13,7 +13,7 @@ from opensearchpy import OpenSearch
 
 from embed_job.dataset.search import Hit
 from embed_job.errors import ExitCode, OutputError, UserError
-from embed_job.opensearch.index.alias import promote
+from embed_job.opensearch.index.promote import promote
 from embed_job.opensearch.search.ask import search_index
 from embed_job.opensearch.search.found import FoundIndex, find_index
 from embed_job.opensearch.search.fusion import fuse

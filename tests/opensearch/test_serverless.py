@@ -33,7 +33,7 @@ from tests.opensearch.index_targets import DIMENSION, target_of
 from tests.opensearch.proxy import Answer, Forward, Operation, Request, Seen
 from tests.opensearch.serverless_stand_in import NO_ID, REFRESH, Collection, serverless_stand_in
 
-SPLIT, OTHER_SPLIT = "5" * 64, "6" * 64
+SPLIT, OTHER_SPLIT = "5" * 16, "6" * 16
 
 
 @pytest.fixture
@@ -119,14 +119,14 @@ def test_documents_of_splits_that_are_gone_are_deleted(
 ) -> None:
     _write(aoss, index, ["d1", "d2"], split=SPLIT)
     _write(aoss, index, ["d2", "d3"], split=OTHER_SPLIT, generation=2)
-    assert delete_splits(aoss, index.name, [SPLIT[:16]], newest=2).deleted == 2
+    assert delete_splits(aoss, index.name, [SPLIT], newest=2).deleted == 2
     assert _documents(aoss, index) == [("d2", 2), ("d3", 2)]
 
 
 def test_what_a_later_load_has_written_is_not_deleted(aoss: OpenSearch, index: IndexTarget) -> None:
     _write(aoss, index, ["d1"], generation=2)
     _write(aoss, index, ["d2"], generation=3)
-    assert delete_splits(aoss, index.name, [SPLIT[:16]], newest=2).deleted == 1
+    assert delete_splits(aoss, index.name, [SPLIT], newest=2).deleted == 1
     assert _documents(aoss, index) == [("d2", 3)]
 
 
@@ -235,6 +235,7 @@ def _deliver(
             "id": _rows(rows),
             "doc_id": _rows(rows),
             "chunk": pa.array(range(rows), pa.int32()),
+            "split": [SPLIT] * rows,
             "vector": pa.FixedSizeListArray.from_arrays(vectors.ravel(), DIMENSION),
         }
     )
@@ -288,9 +289,9 @@ def _send(
 ) -> dict[str, Any]:
     """One bulk of documents with no more fields than they need."""
     vector = np.eye(1, DIMENSION).tolist()[0]
+    fields = {"split": split, "vector": vector}
     lines = [
-        tier.action(row, 1) + orjson.dumps({**tier.extra_fields(row, split), "vector": vector})
-        for row in rows
+        tier.action(row, 1) + orjson.dumps({**tier.extra_fields(row), **fields}) for row in rows
     ]
     reply: dict[str, Any] = aoss.bulk(body=b"\n".join([*lines, b""]), index=index.name)
     return reply

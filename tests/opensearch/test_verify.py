@@ -15,10 +15,11 @@ from opensearchpy import OpenSearch, RequestError
 
 from embed_job.dataset.verify import Check
 from embed_job.errors import ExitCode, OutputError
-from embed_job.manifest import Counts
+from embed_job.manifest import origin_of
 from embed_job.opensearch import check
 from embed_job.opensearch.check import SAMPLED_ROWS, verify_index
 from embed_job.opensearch.check.identity import compare_ids
+from embed_job.opensearch.check.keys import no_hashes
 from embed_job.opensearch.check.record import last_verified
 from embed_job.opensearch.check.sample import draw_sample
 from embed_job.opensearch.check.subject import open_subject
@@ -26,6 +27,7 @@ from embed_job.opensearch.index.meta import META
 from embed_job.opensearch.index.profile import THRESHOLD
 from embed_job.opensearch.load.ledger import LoadLedger
 from embed_job.opensearch.load.letters import IndexLetter
+from embed_job.opensearch.load.origins import own_origin
 from embed_job.opensearch.target import VECTOR, IndexTarget
 from tests.opensearch.corpora import make_output, spec_file, spec_for
 from tests.opensearch.faults import reset_after
@@ -58,7 +60,7 @@ def failed(loaded: Loaded) -> set[str]:
 
 
 def sampled(loaded: Loaded) -> list[str]:
-    return draw_sample(loaded.dataset, {}, count=SAMPLED_ROWS).ids
+    return draw_sample(loaded.dataset, no_hashes(), count=SAMPLED_ROWS).ids
 
 
 def unsampled(loaded: Loaded) -> list[str]:
@@ -122,7 +124,7 @@ class TestCount:
         assert checks[check.IDENTITY].detail == f"1 missing, such as {row_id!r}"
 
     def test_a_split_without_a_receipt(self, loaded: Loaded) -> None:
-        ledger_of(loaded).withdraw(loaded.dataset.splits[0].split)
+        ledger_of(loaded).withdraw(origin_of(loaded.dataset.splits[0].split))
         assert failed(loaded) == {check.COUNT}
 
     def test_a_row_that_the_server_refused_is_accounted_for(self, loaded: Loaded) -> None:
@@ -150,13 +152,12 @@ def refuse(loaded: Loaded, number: int = 0) -> str:
     ids = [
         i for b in loaded.dataset.split_rows(manifest, columns=["id"]) for i in b["id"].to_pylist()
     ]
-    receipt = ledger.receipt(manifest.split)
+    origin = own_origin(manifest)
+    assert origin is not None
+    receipt = ledger.receipt(origin.name)
     assert receipt is not None
     letter = IndexLetter("000.jsonl", manifest.split, ids[number], ids[number], "why", "why", 400)
-    letters = [*ledger.letters(receipt), letter]
-    counts = Counts(read=len(ids), written=len(ids) - len(letters), rejected=len(letters))
-    kept = {"counts": counts, "dead_letters": ledger.write_letters(manifest.split, letters)}
-    ledger.replace(receipt.model_copy(update=kept), former=receipt)
+    ledger.settle_anew(receipt, origin, letters=[*ledger.letters(receipt), letter])
     return ids[number]
 
 

@@ -13,9 +13,9 @@ from embed_job.opensearch.index.finish import finish
 from embed_job.opensearch.index.open import OpenIndex, open_index
 from embed_job.opensearch.index.profile import restore
 from embed_job.opensearch.load.ledger import LoadLedger
-from embed_job.opensearch.load.presence import count_by_split, make_visible
-from embed_job.opensearch.load.reconcile import differences, standing
-from embed_job.opensearch.load.stale import find_stale
+from embed_job.opensearch.load.origins import holders_of, origins_of
+from embed_job.opensearch.load.presence import count_by_origin, make_visible
+from embed_job.opensearch.load.reconcile import doubts, standing
 from embed_job.opensearch.target import IndexTarget
 
 
@@ -55,29 +55,39 @@ def end_load(
 
 
 def _what_is_missing(client: OpenSearch, index: OpenIndex, dataset: Dataset) -> Iterator[str]:
-    """Why an index does not hold its output as it should, as counted by split."""
+    """Why an index does not hold its output as it should, as counted by origin."""
     name, splits = index.target.name, dataset.splits
     if not dataset.complete:
         yield f"{dataset.folder} is not complete: run the job to its end"
+        return
     ledger = LoadLedger(dataset.store, dataset.folder, index=name, load=index.load)
-    receipts = standing(ledger.receipts(), splits)
-    if len(receipts) < len(splits):
-        pending = len(splits) - len(receipts)
-        yield f"{pending} of {len(splits)} splits are not in {name}: `embed-job load SPEC` goes on"
+    origins = origins_of(splits)
+    receipts = standing(ledger.receipts(), origins)
+    pending = holders_of(origin for one, origin in origins.items() if one not in receipts)
+    if pending:
+        yield (
+            f"{len(pending)} of {len(splits)} splits are not in {name}: `embed-job load SPEC` "
+            "goes on"
+        )
         return
     make_visible(client, index.target)
-    counts = count_by_split(client, index.target)
-    lost, surplus = differences(receipts, counts)
+    counts = count_by_origin(client, index.target)
+    in_doubt = doubts(receipts, origins, counts)
+    lost = holders_of(doubt.origin for doubt in in_doubt if doubt.has_lost)
     if lost:
         yield (
             f"{name} has lost documents of {len(lost)} of {len(splits)} splits: "
             "`embed-job load SPEC` sends them again"
         )
-    if index.target.is_serverless:
-        surplus = []  # second copies, which finishing sweeps
-    stale = find_stale(counts, [manifest.split for manifest in splits], surplus)
-    if stale.documents and dataset.complete:
+    stale = sum(count for origin, count in counts.items() if origin not in origins)
+    if not index.target.is_serverless:  # there they are second copies, which finishing sweeps
+        stale += sum(max(0, doubt.found - doubt.origin.rows) for doubt in in_doubt)
+    if stale:
         yield (
-            f"{name} holds {stale.documents:,} documents that are not in the output: "
+            f"{name} holds {stale:,} documents that are not in the output: "
             "`embed-job load SPEC` deletes them"
+        )
+    elif not lost and not all(one.receipt.accounts_for(one.origin) for one in in_doubt):
+        yield (
+            f"the output has changed since {name} was loaded: `embed-job load SPEC` compares them"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,9 +14,10 @@ from embed_job.spec.opensearch import WRITE_SUFFIX, OpenSearchOutput
 ID = "id"
 """Field of a row's id on Serverless, where a document can't have an ``_id`` of ours."""
 SPLIT = "split"
-"""Field of the identity of the split that a row came from: its first SPLIT_CHARS hex digits."""
-SPLIT_CHARS = 16
+"""Field, and column, of the split that wrote a row first: see embed_job.manifest.origin_of."""
 VECTOR = "vector"
+KEPT_QUERIES = "canary"
+"""The private folder of an output where vectors of a canary's queries are kept."""
 
 _FINGERPRINT_CHARS = 10
 
@@ -23,6 +25,19 @@ _FINGERPRINT_CHARS = 10
 def write_name_of(index: str) -> str:
     """The private alias through which a domain's index is written to."""
     return f"{index}{WRITE_SUFFIX}"
+
+
+def index_name(output: OpenSearchOutput, fingerprint: str) -> str:
+    """ALIAS-FINGERPRINT-GENERATION: the name of an index that the spec gives none."""
+    return f"{output.alias}-{fingerprint[:_FINGERPRINT_CHARS]}-{output.generation:03}"
+
+
+def is_own_name(alias: str, index: str) -> bool:
+    """Whether an index's name is one that index_name gives for an alias."""
+    return (
+        re.fullmatch(rf"{re.escape(alias)}-[0-9a-f]{{{_FINGERPRINT_CHARS}}}-\d{{3}}", index)
+        is not None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,7 @@ class IndexTarget:
     @property
     def name(self) -> str:
         """The index itself."""
-        return self.output.index or f"{self.alias}-{self.dataset.fingerprint[:_FINGERPRINT_CHARS]}"
+        return self.output.index or index_name(self.output, self.dataset.fingerprint)
 
     @property
     def write_name(self) -> str:

@@ -58,7 +58,7 @@ def examine(subject: Subject, *, seed: int = 0) -> tuple[Check, ...]:
     """
     before = counters_before(subject)
     make_visible(subject.client, subject.target)
-    sample = draw_sample(subject.dataset, subject.refused, count=SAMPLED_ROWS, seed=seed)
+    sample = draw_sample(subject.dataset, subject.refused_ids, count=SAMPLED_ROWS, seed=seed)
     return (
         _check(COUNT, lambda: check_count(subject)),
         _check(IDENTITY, lambda: compare_ids(subject).answer()),

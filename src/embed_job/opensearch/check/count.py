@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from embed_job.opensearch.check.pages import PartialAnswerError
 from embed_job.opensearch.check.subject import Answer, Subject
+from embed_job.opensearch.load.origins import holders_of
 
 
 def check_count(subject: Subject) -> Answer:
@@ -29,20 +30,21 @@ def check_count(subject: Subject) -> Answer:
 def _faults(subject: Subject, rows: int, rejected: int) -> Iterator[str]:
     if not subject.dataset.complete:
         yield "the output has no job manifest: its run is not finished"
-    splits = subject.dataset.splits
-    without = [m.split[:12] for m in splits if m.split not in subject.receipts]
+    origins, splits = subject.origins, subject.dataset.splits
+    without = holders_of(origins[name] for name in origins if name not in subject.receipts)
     if without:
-        yield f"{len(without)} of {len(splits)} splits are not loaded, such as {without[0]}"
-    for manifest in splits:
-        receipt = subject.receipts.get(manifest.split)
-        if receipt is None:
-            continue
-        letters = len(subject.refused.get(manifest.split, ()))
-        if not (receipt.stands_for(manifest) and receipt.counts.balanced):
-            yield f"the receipt of split {manifest.split[:12]} is of other rows"
+        yield (
+            f"{len(without)} of {len(splits)} splits are not loaded, "
+            f"such as {without[0].split[:12]}"
+        )
+    for name, receipt in subject.receipts.items():
+        letters = len(subject.refused.get(name, ()))
+        is_of_these = receipt.stands_for(origins[name]) and receipt.accounts_for(origins[name])
+        if not (is_of_these and receipt.counts.balanced):
+            yield f"the receipt of split {name[:12]} is of other rows"
             return
         if letters != receipt.counts.rejected:
-            yield f"split {manifest.split[:12]} has {letters} dead letters, not those it counts"
+            yield f"split {name[:12]} has {letters} dead letters, not those it counts"
             return
     most = subject.target.output.gates.max_rejected_fraction
     if rejected > most * rows:

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from embed_job.ids import Hashes, hash_ids
-from embed_job.manifest import SplitManifest
 from embed_job.opensearch.check.keys import Keys, compare, join_keys, keys_of, no_hashes
 from embed_job.opensearch.check.pages import PAGE_ROWS, PointInTime, field_of
 from embed_job.opensearch.check.subject import CONTENT, Answer, Subject
-from embed_job.opensearch.load.presence import split_field
-from embed_job.opensearch.target import SPLIT
+from embed_job.opensearch.load.origins import Origin, holders_of
+from embed_job.opensearch.load.selection import Selection, selected_rows
+from embed_job.opensearch.target import ID, SPLIT
 
 GROUP_ROWS = 100_000
-"""Small splits are compared together, up to so many rows."""
+"""Rows of several origins are compared together, up to so many."""
 
 _SORT = ("doc_id", "chunk")
 _MAX_NAMED = 3
@@ -61,34 +61,33 @@ class Compared:
 def compare_ids(
     subject: Subject, *, page_rows: int = PAGE_ROWS, group_rows: int = GROUP_ROWS
 ) -> Compared:
-    """Read every id and content hash of index and Parquet, and compare them split by split.
+    """Read every id and content hash of index and Parquet, and compare them origin by origin.
 
-    An id is in one split alone: an output whose splits share ids is not loaded.
+    An id is in one origin alone: an output whose splits share ids is not loaded.
 
-    The index is seen as of one moment. Memory: about 150 bytes a row of the largest split (or of
+    The index is seen as of one moment. Memory: about 150 bytes a row of the largest origin (or of
     group_rows, whichever is more), 8 a missing row, and one page.
     """
     compared = Compared()
     with PointInTime(subject.client, subject.name, page_rows=page_rows) as moment:
         reader = _Reader(subject, moment)
-        for group in _groups(subject.dataset.splits, group_rows):
+        for group in _groups(subject.origins.values(), group_rows):
             _compare_group(compared, subject, reader, group)
         _add_strangers(compared, subject, reader)
         if len(compared.missing):
-            rows = (ids for split in subject.dataset.splits for ids, _ in _rows(subject, split))
+            batches = subject.dataset.iter_rows(columns=[ID])
+            rows = (batch.column(ID).to_pylist() for batch in batches)
             compared.named["missing"] = _names(rows, compared.missing)
     return compared
 
 
 def _compare_group(
-    compared: Compared, subject: Subject, reader: _Reader, group: Sequence[SplitManifest]
+    compared: Compared, subject: Subject, reader: _Reader, group: Sequence[Origin]
 ) -> None:
-    query = {"terms": {SPLIT: [split_field(manifest.split) for manifest in group]}}
-    expected = join_keys(
-        keys_of(*row).without(subject.refused.get(manifest.split, no_hashes()))
-        for manifest in group
-        for row in _rows(subject, manifest)
-    )
+    names = [origin.name for origin in group]
+    query = {"terms": {SPLIT: names}}
+    refused = np.concatenate([subject.refused.get(name, no_hashes()) for name in names])
+    expected = join_keys(_rows(subject, group)).without(refused)
     found = reader.keys(query)
     difference = compare(expected, found)
     compared.documents += len(found.ids)
@@ -105,8 +104,8 @@ def _compare_group(
 
 
 def _add_strangers(compared: Compared, subject: Subject, reader: _Reader) -> None:
-    """Documents whose split is not live, or that name none."""
-    live = [split_field(manifest.split) for manifest in subject.dataset.splits]
+    """Documents whose origin has no live row, or that name none."""
+    live = list(subject.origins)
     blocks = [live[at : at + _MAX_TERMS] for at in range(0, len(live), _MAX_TERMS)]
     query = {"bool": {"must_not": [{"terms": {SPLIT: block}} for block in blocks]}}
     for ids in reader.ids(query):
@@ -138,22 +137,24 @@ class _Reader:
         return ([self.subject.id_of(hit) for hit in hits] for hits in pages)
 
 
-def _rows(subject: Subject, split: SplitManifest) -> Iterator[tuple[list[str], list[str]]]:
-    """Ids and content hashes of a split's committed rows, a batch at a time."""
-    for batch in subject.dataset.split_rows(split, columns=["id", CONTENT]):
-        yield batch.column("id").to_pylist(), batch.column(CONTENT).to_pylist()
+def _rows(subject: Subject, group: Sequence[Origin]) -> Iterator[Keys]:
+    """Ids and content hashes of some origins' live rows, a batch at a time."""
+    names = {origin.name for origin in group}
+    for manifest in holders_of(group):
+        selection = Selection(manifest, names & manifest.origins.keys())
+        for batch in selected_rows(subject.dataset, selection, columns=[ID, CONTENT, SPLIT]):
+            yield keys_of(batch.column(ID).to_pylist(), batch.column(CONTENT).to_pylist())
 
 
-def _groups(splits: Sequence[SplitManifest], group_rows: int) -> Iterator[list[SplitManifest]]:
-    group: list[SplitManifest] = []
+def _groups(origins: Iterable[Origin], group_rows: int) -> Iterator[list[Origin]]:
+    group: list[Origin] = []
     rows = 0
-    for manifest in splits:
-        size = sum(part.rows for part in manifest.parts)
-        if group and (rows + size > group_rows or len(group) == _MAX_TERMS):
+    for origin in origins:
+        if group and (rows + origin.rows > group_rows or len(group) == _MAX_TERMS):
             yield group
             group, rows = [], 0
-        group.append(manifest)
-        rows += size
+        group.append(origin)
+        rows += origin.rows
     if group:
         yield group
 

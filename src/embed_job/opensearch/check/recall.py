@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 
@@ -34,7 +32,7 @@ def check_recall(subject: Subject, sample: Sample) -> Answer:
     if not len(sample):
         return Answer(ok=True, detail="there are no rows")
     queries = between(sample.vectors, count=QUERIES)
-    exact = exact_search(subject.dataset, queries, subject.refused)
+    exact = exact_search(subject.dataset, queries, subject.refused_ids)
     is_byte = subject.target.output.graph.storage == "byte"
     bodies = (
         {
@@ -108,19 +106,17 @@ class ExactTop:
         return float(np.isin(found[:top], right).sum()) / top
 
 
-def exact_search(dataset: Dataset, queries: Vectors, refused: Mapping[str, Hashes]) -> ExactTop:
+def exact_search(dataset: Dataset, queries: Vectors, refused: Hashes) -> ExactTop:
     """What is nearest to each query: every vector is read, once for all queries.
 
-    refused: hashes, by split, of ids that the index does not have.
+    refused: hashes of ids that the index does not have.
     """
     exact = ExactTop(queries)
-    for manifest in dataset.splits:
-        left_out = refused.get(manifest.split)
-        columns = [CONTENT, "vector", *([] if left_out is None else ["id"])]
-        for batch in dataset.split_rows(manifest, columns=columns):
-            vectors, contents = vectors_of(batch), hash_ids(batch.column(CONTENT).to_pylist())
-            if left_out is not None:
-                kept = ~np.isin(hash_ids(batch.column("id").to_pylist()), left_out)
-                vectors, contents = vectors[kept], contents[kept]
-            exact.see(vectors, contents)
+    columns = [CONTENT, "vector", *(["id"] if len(refused) else [])]
+    for batch in dataset.iter_rows(columns=columns):
+        vectors, contents = vectors_of(batch), hash_ids(batch.column(CONTENT).to_pylist())
+        if len(refused):
+            kept = ~np.isin(hash_ids(batch.column("id").to_pylist()), refused)
+            vectors, contents = vectors[kept], contents[kept]
+        exact.see(vectors, contents)
     return exact

@@ -30,13 +30,11 @@ class Sample:
         return [document["id"] for document in self.documents]
 
 
-def draw_sample(
-    dataset: Dataset, refused: Mapping[str, Hashes], *, count: int, seed: int = 0
-) -> Sample:
+def draw_sample(dataset: Dataset, refused: Hashes, *, count: int, seed: int = 0) -> Sample:
     """`count` rows, each as likely as any other, less those that the server refused; all where
     there are no more. The same for the same output and seed.
 
-    refused: hashes of ids by split. Reads the parts that rows were drawn from. Memory: the rows,
+    refused: hashes of ids. Reads the parts that rows were drawn from. Memory: the rows,
     and one batch.
     """
     total = dataset.rows
@@ -49,9 +47,7 @@ def draw_sample(
     return Sample(tuple(documents), np.concatenate(vectors))
 
 
-def _drawn(
-    dataset: Dataset, refused: Mapping[str, Hashes], chosen: list[int]
-) -> Iterator[pa.RecordBatch]:
+def _drawn(dataset: Dataset, refused: Hashes, chosen: list[int]) -> Iterator[pa.RecordBatch]:
     """The rows of those numbers, counted over all parts; copied, so that no batch is kept."""
     wanted = np.array(chosen, np.int64)
     start = 0
@@ -61,13 +57,13 @@ def _drawn(
             for batch in dataset.split_rows(manifest.model_copy(update={"parts": (part,)})):
                 here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)] - start
                 rows = batch.take(pa.array(here))
-                yield _less(rows, refused.get(manifest.split))
+                yield _less(rows, refused)
                 start += batch.num_rows
         start = end
 
 
-def _less(rows: pa.RecordBatch, refused: Hashes | None) -> pa.RecordBatch:
-    if refused is None or not len(refused):
+def _less(rows: pa.RecordBatch, refused: Hashes) -> pa.RecordBatch:
+    if not len(refused):
         return rows
     kept = ~np.isin(hash_ids(rows.column("id").to_pylist()), refused)
     return rows.filter(pa.array(kept))

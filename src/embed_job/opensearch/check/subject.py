@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from opensearchpy import OpenSearch
 
 from embed_job.dataset import Dataset
 from embed_job.errors import OutputError
 from embed_job.ids import Hashes, hash_ids
+from embed_job.opensearch.check.keys import no_hashes
 from embed_job.opensearch.check.pages import Hits, field_of, search_each
 from embed_job.opensearch.index.meta import IndexMeta, meta_of
 from embed_job.opensearch.load.ledger import LoadLedger, Receipt
+from embed_job.opensearch.load.origins import Origin, origins_of
 from embed_job.opensearch.target import ID, IndexTarget
 
 CONTENT = "content_hash"
@@ -31,13 +35,13 @@ class Answer:
     skipped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Subject:
-    """An index under examination.
+    """An index under examination. Not slotted, as it keeps what it joins.
 
     found: what ``GET /<index>?flat_settings=true`` answers for it, on a domain with defaults.
-    ledger: of the load that the index names; None where it names none. receipts, refused: of the
-    live splits, by split; the latter hashes of the ids in dead letters.
+    ledger: of the load that the index names; None where it names none. origins: of the output, by
+    name; receipts, refused: likewise, the latter hashes of the ids in dead letters.
     """
 
     client: OpenSearch
@@ -45,12 +49,18 @@ class Subject:
     dataset: Dataset
     found: Mapping[str, Any]
     ledger: LoadLedger | None
+    origins: Mapping[str, Origin]
     receipts: Mapping[str, Receipt]
     refused: Mapping[str, Hashes]
 
     @property
     def name(self) -> str:
         return self.target.name
+
+    @cached_property
+    def refused_ids(self) -> Hashes:
+        """Of all dead letters; an id is in one origin alone."""
+        return np.concatenate([no_hashes(), *self.refused.values()])
 
     @property
     def meta(self) -> IndexMeta | None:
@@ -111,22 +121,19 @@ def open_subject(client: OpenSearch, target: IndexTarget, dataset: Dataset) -> S
             "there is no such index",
             "`embed-job load SPEC` makes it.",
         )
-    bare = Subject(client, target, dataset, answer[target.name], None, {}, {})
+    origins = origins_of(dataset.splits)
+    bare = Subject(client, target, dataset, answer[target.name], None, origins, {}, {})
     if bare.meta is None:
         return bare
     ledger = LoadLedger(dataset.store, dataset.folder, index=target.name, load=bare.meta.load)
-    receipts = _live(ledger, dataset)
+    found = ledger.receipts()
+    receipts = {name: found[name] for name in origins if name in found}
     refused = {
-        split: hash_ids(letter.id for letter in ledger.letters(receipt))
-        for split, receipt in receipts.items()
+        name: hash_ids(letter.id for letter in ledger.letters(receipt))
+        for name, receipt in receipts.items()
         if receipt.dead_letters is not None
     }
-    return Subject(client, target, dataset, bare.found, ledger, receipts, refused)
-
-
-def _live(ledger: LoadLedger, dataset: Dataset) -> dict[str, Receipt]:
-    found = ledger.receipts()
-    return {split.split: found[split.split] for split in dataset.splits if split.split in found}
+    return Subject(client, target, dataset, bare.found, ledger, origins, receipts, refused)
 
 
 def hits_by(subject: Subject, bodies: Iterator[Mapping[str, Any]]) -> Iterator[Hits]:

@@ -153,7 +153,7 @@ class Delivery:
 
     def _operations(self, given: SplitRows) -> Iterator[Operation]:
         for batch in given.rows:
-            for row in self._encoder.encode(batch, given.split):
+            for row in self._encoder.encode(batch):
                 if isinstance(row, Refused):
                     self._flow.refuse_unsent(given.split, row)
                 else:

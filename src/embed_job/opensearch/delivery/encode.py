@@ -36,8 +36,8 @@ class Encoder:
     storage: Storage
     generation: int
 
-    def encode(self, batch: pa.RecordBatch, split: str) -> Iterator[Operation | Refused]:
-        """One for each row, in order. split: the whole identity.
+    def encode(self, batch: pa.RecordBatch) -> Iterator[Operation | Refused]:
+        """One for each row, in order; its columns are the document's fields.
 
         A vector's numbers round-trip exactly; with storage byte they are round(127·v), within
         ±127. Times are ISO 8601 in UTC. A row with a number that is not finite (JSON has none)
@@ -57,7 +57,7 @@ class Encoder:
                 yield Refused(row_id, doc_id, reason, 0)
                 continue
             document = dict(zip(names, values, strict=True))
-            document.update(self.tier.extra_fields(row_id, split))
+            document.update(self.tier.extra_fields(row_id))
             yield Operation(
                 row_id,
                 doc_id,

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class SplitRows:
-    """The rows of one split, of the Parquet output's columns. split: its whole identity."""
+    """Rows of one split, of the Parquet output's columns. split: a name of theirs, for one at a
+    time."""
 
     split: str
     rows: Iterable[pa.RecordBatch]

@@ -65,7 +65,7 @@ class Sender:
         return replace(outcome, written=outcome.written + present) if present else outcome
 
     def _unsettled(self, chunk: Chunk) -> Chunk:
-        missing = frozenset(self.tier.missing(chunk.ids, chunk.split, self.generation))
+        missing = frozenset(self.tier.missing(chunk.ids, self.generation))
         return chunk.part([at for at, row_id in enumerate(chunk.ids) if row_id in missing])
 
     def _sent(self, chunk: Chunk) -> Outcome:

@@ -7,7 +7,6 @@ from typing import Protocol
 
 import orjson
 
-from embed_job.opensearch.target import SPLIT, SPLIT_CHARS
 from embed_job.spec.opensearch import BulkSpec
 
 
@@ -32,15 +31,15 @@ class Tier(Protocol):
         """The line that stands before a document, with its line break."""
         ...
 
-    def extra_fields(self, row_id: str, split: str) -> Mapping[str, object]:
-        """Fields of a document beside the row's columns. split: the whole identity."""
+    def extra_fields(self, row_id: str) -> Mapping[str, object]:
+        """Fields of a document beside the row's columns."""
         ...
 
-    def missing(self, ids: Sequence[str], split: str, generation: int) -> Sequence[str]:
+    def missing(self, ids: Sequence[str], generation: int) -> Sequence[str]:
         """Which of these rows to send again after nobody knows whether they were applied.
 
-        ids: distinct rows of one split; split: the whole identity. May wait and ask the server;
-        raises OutputError, or an error of the client, which is then retried.
+        ids: distinct rows. May wait and ask the server; raises OutputError, or an error of the
+        client, which is then retried.
         """
         ...
 
@@ -63,8 +62,8 @@ class Domain:
             generation,
         )
 
-    def extra_fields(self, row_id: str, split: str) -> Mapping[str, object]:  # noqa: ARG002
-        return {SPLIT: split[:SPLIT_CHARS]}
+    def extra_fields(self, row_id: str) -> Mapping[str, object]:  # noqa: ARG002
+        return {}
 
-    def missing(self, ids: Sequence[str], split: str, generation: int) -> Sequence[str]:  # noqa: ARG002
+    def missing(self, ids: Sequence[str], generation: int) -> Sequence[str]:  # noqa: ARG002
         return ids

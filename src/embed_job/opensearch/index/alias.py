@@ -1,4 +1,4 @@
-"""The alias that searches use: swapped in one request, and swapped back."""
+"""The alias that searches use: who has it, and one request that moves it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any
 from opensearchpy import NotFoundError, OpenSearch
 
 from embed_job.errors import OutputError
-from embed_job.opensearch.index.meta import Described, describe_index, meta_of, settle_meta
+from embed_job.opensearch.index.meta import Described, describe_index, meta_of
 from embed_job.opensearch.patience import PATIENT, Patience
 from embed_job.opensearch.target import IndexTarget, write_name_of
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """What the alias points to now. previous: what it pointed to before; changed: by this call."""
+    """What the alias points to now. previous: what it pointed to before; changed: by this call.
+    unfinished: a load of that index is at work, or was broken off."""
 
     alias: str
     index: str
     previous: str | None
     changed: bool
+    unfinished: bool = False
 
 
 def holder_of(
@@ -70,87 +72,19 @@ def holders_of(client: OpenSearch, alias: str, *, where: str, patience: Patience
     return holders
 
 
-def promote(client: OpenSearch, target: IndexTarget, *, patience: Patience = PATIENT) -> Promotion:
-    """Point the alias to the target's index, in one request; the old index stays.
-
-    Idempotent; a crash leaves the alias on the old index or on the new one, never both or none.
-    Checks nothing: that comes before.
-    """
-    alias, where = _alias_of(target)
-    old = holder_of(client, alias, where=where, patience=patience)
-    _, meta = _described(client, target, patience)
-    if old == target.name:
-        return Promotion(alias, target.name, meta.previous, changed=False)
-    if old is not None:
-        # Before the swap: an index that is live always knows what it replaced.
-        settle_meta(
-            client,
-            target.name,
-            lambda _, meta: meta.model_copy(update={"previous": old}),
-            read=lambda: _described(client, target, patience),
-            patience=patience,
-        )
-    _swap(client, alias, old, target.name, where=where, patience=patience)
-    return Promotion(alias, target.name, old, changed=True)
-
-
-def rollback(client: OpenSearch, target: IndexTarget, *, patience: Patience = PATIENT) -> Promotion:
-    """Point the alias back to what the target's index had replaced. Idempotent likewise.
-
-    Raises OutputError where there was nothing, it is gone, or the alias is on another index.
-    """
-    alias, where = _alias_of(target)
-    holder = holder_of(client, alias, where=where, patience=patience)
-    _, meta = _described(client, target, patience)
-    before = meta.previous
-    if before is None:
-        raise OutputError(
-            where, f"{target.name} has replaced no index", "There is nothing to go back to."
-        )
-    if holder == before:
-        return Promotion(alias, before, target.name, changed=False)
-    if holder != target.name:
-        raise OutputError(
-            where,
-            f"the alias is on {holder or 'no index'}, not on {target.name}, the index of this spec",
-            "Roll back with the spec of the index that is live.",
-        )
-    _check_searchable(client, before, where=where, stays=target.name, patience=patience)
-    _swap(client, alias, target.name, before, where=where, patience=patience)
-    return Promotion(alias, before, target.name, changed=True)
-
-
-def _check_searchable(
-    client: OpenSearch, before: str, *, where: str, stays: str, patience: Patience
-) -> None:
-    """Raise OutputError where searches of the former index would find nothing, or a part."""
-    found = describe_index(client, before, where=where, patience=patience)
-    if found is None:
-        raise OutputError(
-            where,
-            f"{before}, which it replaced, is gone",
-            f"The alias stays on {stays}. Load another index and promote it.",
-        )
-    meta = meta_of(found)
-    if meta is not None and (meta.profile is not None or not meta.merged):
-        raise OutputError(
-            where,
-            f"{before}, which it replaced, is being loaded, or a load of it was broken off",
-            f"The alias stays on {stays}. End that load first, with its own spec: "
-            "`embed-job load SPEC`.",
-        )
-
-
-def _swap(
+def swap(
     client: OpenSearch, alias: str, old: str | None, new: str, *, where: str, patience: Patience
 ) -> None:
-    """Both changes in one request, which the cluster applies whole or not at all."""
+    """Both changes in one request, which the cluster applies whole or not at all.
+
+    old: None where the alias is on no index. Raises OutputError where somebody else has moved it.
+    """
     actions: list[dict[str, Any]] = [{"add": {"index": new, "alias": alias}}]
     if old is not None:
         # must_exist: somebody who has moved the alias meanwhile is not overruled.
         actions.insert(0, {"remove": {"index": old, "alias": alias, "must_exist": True}})
 
-    def swap() -> None:
+    def ask() -> None:
         try:
             client.indices.update_aliases(body={"actions": actions})
         except NotFoundError:
@@ -158,7 +92,7 @@ def _swap(
             if holder_of(client, alias, where=where, patience=patience) != new:
                 raise
 
-    patience.call(swap, where=where)
+    patience.call(ask, where=where)
     holder = holder_of(client, alias, where=where, patience=patience)
     if holder != new:
         raise OutputError(
@@ -168,7 +102,8 @@ def _swap(
         )
 
 
-def _alias_of(target: IndexTarget) -> tuple[str, str]:
+def alias_of(target: IndexTarget) -> tuple[str, str]:
+    """The alias of a target, and its place for messages. Raises OutputError where it has none."""
     if target.alias is None:
         raise OutputError(
             "opensearch.alias",
@@ -178,7 +113,8 @@ def _alias_of(target: IndexTarget) -> tuple[str, str]:
     return target.alias, f"{target.output.url}/{target.alias}"
 
 
-def _described(client: OpenSearch, target: IndexTarget, patience: Patience) -> Described:
+def described(client: OpenSearch, target: IndexTarget, patience: Patience) -> Described:
+    """The target's index as it is. Raises OutputError where there is none of ours."""
     where = f"{target.output.url}/{target.name}"
     found = describe_index(client, target.name, where=where, patience=patience)
     meta = meta_of(found) if found is not None else None

@@ -36,6 +36,7 @@ def index_body(target: IndexTarget, *, load: str) -> dict[str, Any]:
         model_fingerprint=dataset.model_fingerprint,
         dataset=dataset.name,
         load=load,
+        alias=target.alias,
     )
     body: dict[str, Any] = {
         "settings": settings,

@@ -25,12 +25,25 @@ class LoadProfile(Record):
     approximate_threshold: str | None
 
 
+class Source(Record):
+    """Where an index's vectors came from, as its promotion saw it: the Parquet output's folder,
+    and the bundle that made them. Neither need be there any more."""
+
+    output: str
+    bundle: str
+    precision: str
+
+
 class IndexMeta(Record):
     """Whose index it is and in which state.
 
     load: a nonce made when the index was; receipts of rows count for this one alone. merged:
     false from the start of a load to its finishing merge. profile: the settings to put back while
-    a load profile is on. previous: the index that the alias pointed to before this one.
+    a load profile is on. alias: the one that it was made for, or promoted to. promoted: 0 before
+    its first promotion, else a number above those of the indexes that had the alias before.
+    previous: the index that the alias pointed to before this one; previous_load: that one's load.
+    source: None before its first promotion. withdrawn: it was rolled back from, so that only a
+    person may promote it again.
     """
 
     format: int = FORMAT
@@ -40,7 +53,12 @@ class IndexMeta(Record):
     load: str
     merged: bool = True
     profile: LoadProfile | None = None
+    alias: str | None = None
+    promoted: int = 0
     previous: str | None = None
+    previous_load: str | None = None
+    source: Source | None = None
+    withdrawn: bool = False
 
 
 def meta_of(found: Mapping[str, Any]) -> IndexMeta | None:

@@ -10,6 +10,7 @@ from embed_job.dataset import Dataset
 from embed_job.errors import OutputError
 from embed_job.opensearch.load.load import LoadResult, complete_load
 from embed_job.opensearch.load.opening import IndexLoad, Writer, open_load
+from embed_job.opensearch.load.origins import holders_of, origins_of
 from embed_job.opensearch.load.reconcile import standing
 from embed_job.opensearch.load.splits import SplitDelivery
 from embed_job.progress import Plan, Progress
@@ -28,7 +29,7 @@ def load_committed(
 ) -> LoadResult:
     """Bring the index of a spec to what an output holds, as of complete_load.
 
-    replay: every split is sent again, whatever its receipt says; killed in the middle, the next
+    replay: every row is sent again, whatever the receipts say; killed in the middle, the next
     load goes on with those that are left. Raises SpecError or OutputError.
     """
     _refuse_doubled(dataset)
@@ -45,17 +46,18 @@ def _load(
     progress: Progress,
     stopping: Callable[[], bool],
 ) -> LoadResult:
+    origins = origins_of(dataset.splits)
     if replay:
-        for manifest in dataset.splits:
-            load.ledger.withdraw(manifest.split)
-    receipts = standing(load.ledger.receipts(), dataset.splits)
-    todo = [manifest for manifest in dataset.splits if manifest.split not in receipts]
+        for name in origins:
+            load.ledger.withdraw(name)
+    receipts = standing(load.ledger.receipts(), origins)
+    todo = holders_of(origin for name, origin in origins.items() if name not in receipts)
     if todo:
         progress.start(
             Plan(
                 splits=len(dataset.splits),
                 bytes=sum(part.bytes for manifest in todo for part in manifest.parts),
-                already_committed_splits=len(receipts),
+                already_committed_splits=len(dataset.splits) - len(todo),
                 loading=True,
             )
         )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import orjson
@@ -16,8 +17,9 @@ from pydantic import Field
 
 from embed_job.commit.commits import Commits, encode_record, read_record
 from embed_job.errors import OutputError
-from embed_job.manifest import FORMAT_VERSION, Counts, Record, SplitManifest
+from embed_job.manifest import FORMAT_VERSION, Counts, Record
 from embed_job.opensearch.load.letters import IndexLetter, decode_letters, encode_letters
+from embed_job.opensearch.load.origins import Origin
 from embed_job.storage import Store, list_files
 
 _PARALLEL_READS = 16
@@ -27,17 +29,19 @@ only matters where they send the same rows."""
 
 
 class Receipt(Record):
-    """The delivery of one split: every row of it was acknowledged or refused.
+    """The delivery of one origin: every row of it was acknowledged or refused.
 
-    attempt: of the split's manifest. load, generation: of the index, and of the writer whose rows
-    these are. counts: rows of the parts; refused_by_reason sums up to counts.rejected.
-    dead_letters: a file's name below the ledger; None where nothing was refused. finished_at in
-    Unix seconds, for the report alone.
+    attempt: at the split itself; None: it was not live any more when its rows were sent. held_by:
+    as of Origin, when the receipt was left. load, generation: of the index, and of the writer whose
+    rows these are. counts.written: documents that the index had of it; counts.read: with the
+    refused rows. refused_by_reason sums up to counts.rejected. dead_letters: a file's name below
+    the ledger; None where nothing was refused. finished_at in Unix seconds, for the report alone.
     """
 
     format_version: int = FORMAT_VERSION
-    split: str
-    attempt: str
+    origin: str
+    attempt: str | None
+    held_by: str
     index: str
     load: str
     generation: int
@@ -47,10 +51,13 @@ class Receipt(Record):
     host: str
     finished_at: float
 
-    def stands_for(self, manifest: SplitManifest) -> bool:
-        """Whether it is of the very rows that a manifest names, and none are missing."""
-        rows = sum(part.rows for part in manifest.parts)
-        return self.attempt == manifest.attempt and self.counts.read == rows
+    def stands_for(self, origin: Origin) -> bool:
+        """Whether no other attempt at the split has written its rows anew."""
+        return origin.attempt in (None, self.attempt)
+
+    def accounts_for(self, origin: Origin) -> bool:
+        """Whether it is of the very rows that are live, no more and no less."""
+        return self.held_by == origin.held_by and self.counts.read == origin.rows
 
 
 class Generation(Record):
@@ -81,48 +88,74 @@ class LoadLedger:
         return self._commits.key("loads", f"{self.index}-{self.load}", *names)
 
     def receipts(self) -> dict[str, Receipt]:
-        """Every receipt by its split."""
+        """Every receipt by its origin."""
         with ThreadPoolExecutor(_PARALLEL_READS) as pool:
             found = pool.map(self._read_receipt, self._keys("receipts"))
-            return {receipt.split: receipt for receipt in found if receipt}
+            return {receipt.origin: receipt for receipt in found if receipt}
 
-    def receipt(self, split: str) -> Receipt | None:
-        """The receipt of a split; None where it has none."""
-        return self._read_receipt(self._receipt_key(split))
+    def receipt(self, origin: str) -> Receipt | None:
+        """The receipt of an origin; None where it has none."""
+        return self._read_receipt(self._receipt_key(origin))
 
     def commit(self, receipt: Receipt) -> bool:
-        """Leave the receipt of a split; False where a later writer's is there.
+        """Leave the receipt of an origin; False where a later writer's is there.
 
         One of an earlier generation, or of another attempt at the split, is replaced.
         """
-        key, data = self._receipt_key(receipt.split), encode_record(receipt)
+        key, data = self._receipt_key(receipt.origin), encode_record(receipt)
         if self._store.create(key, data):
             return True
-        found = self.receipt(receipt.split)
+        found = self.receipt(receipt.origin)
         if found is not None and found.generation > receipt.generation:
             return False
-        self.replace(receipt, former=found)
+        self._replace(receipt, former=found)
         return True
 
-    def replace(self, receipt: Receipt, *, former: Receipt | None) -> None:
-        """Settle a receipt anew, as when refused rows have landed after all. former: the one that
-        was there, whose dead letters go."""
-        self._store.replace(self._receipt_key(receipt.split), encode_record(receipt))
+    def settle_anew(
+        self,
+        former: Receipt,
+        origin: Origin,
+        *,
+        stale: int = 0,
+        letters: Sequence[IndexLetter],
+    ) -> Receipt:
+        """The receipt of what the index holds by now in place of the former one: the rows that are
+        live, less the refused ones, and so many stale documents. Nothing is written where it says
+        so already."""
+        known, read = self.letters(former), origin.rows + stale
+        same = former.counts.read == read and former.held_by == origin.held_by
+        if same and known == list(letters):
+            return former
+        receipt = former.model_copy(
+            update={
+                "held_by": origin.held_by,
+                "counts": Counts(read=read, written=read - len(letters), rejected=len(letters)),
+                "refused_by_reason": dict(Counter(letter.kind for letter in letters)),
+                "dead_letters": former.dead_letters
+                if known == list(letters)
+                else self.write_letters(former.origin, letters),
+            }
+        )
+        self._replace(receipt, former=former)
+        return receipt
+
+    def _replace(self, receipt: Receipt, *, former: Receipt | None) -> None:
+        self._store.replace(self._receipt_key(receipt.origin), encode_record(receipt))
         if former is not None and former.dead_letters != receipt.dead_letters:
             self._delete_letters(former)
 
-    def withdraw(self, split: str) -> None:
-        """Take a receipt back, so that its split is delivered again; none is no error."""
-        former = self.receipt(split)
-        self._store.delete(self._receipt_key(split))
+    def withdraw(self, origin: str) -> None:
+        """Take a receipt back, so that its rows are delivered again; none is no error."""
+        former = self.receipt(origin)
+        self._store.delete(self._receipt_key(origin))
         if former is not None:
             self._delete_letters(former)
 
-    def write_letters(self, split: str, letters: list[IndexLetter]) -> str | None:
-        """Keep the refused rows of a split under a name of their own; None where there are none."""
+    def write_letters(self, origin: str, letters: Sequence[IndexLetter]) -> str | None:
+        """Keep the refused rows of an origin under a name of their own; None: there are none."""
         if not letters:
             return None
-        name = f"dead-letters/{split[:16]}-{secrets.token_hex(6)}.jsonl"
+        name = f"dead-letters/{origin}-{secrets.token_hex(6)}.jsonl"
         self._store.replace(self.key(name), encode_letters(letters))
         return name
 
@@ -163,7 +196,7 @@ class LoadLedger:
         return self.key("generations", f"{number:012}.json")
 
     def _read_receipt(self, key: str) -> Receipt | None:
-        """None also where the file is torn: its split is delivered again, which is harmless."""
+        """None also where the file is torn: its rows are delivered again, which is harmless."""
         try:
             return read_record(self._store, key, Receipt)
         except OutputError:
@@ -175,8 +208,8 @@ class LoadLedger:
         if former.dead_letters is not None:
             self._store.delete(self.key(former.dead_letters))
 
-    def _receipt_key(self, split: str) -> str:
-        return self.key("receipts", f"{split}.json")
+    def _receipt_key(self, origin: str) -> str:
+        return self.key("receipts", f"{origin}.json")
 
     def _keys(self, folder: str) -> Iterator[str]:
         files = list_files(self._store, self.key(folder))

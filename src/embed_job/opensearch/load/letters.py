@@ -16,9 +16,9 @@ _MAX_REASON_CHARS = 500
 class IndexLetter:
     """One refused row: enough to find it in the Parquet parts again, without a copy of it.
 
-    file is the name, below the input, of the first file of its split. kind: the reason in a word
-    or two, to be counted by; detail: the server's own words, cut to 500 characters. status: HTTP's;
-    None where the row was refused before it was sent.
+    split: the live split that held the row; file: the name, below the input, of its first file.
+    kind: the reason in a word or two, to be counted by; detail: the server's own words, cut to 500
+    characters. status: HTTP's; None where the row was refused before it was sent.
     """
 
     file: str

@@ -1,7 +1,7 @@
 """The end of a load, however its rows were sent before: all of them there, nothing else, finished.
 
 Always in this order: acknowledged, receipt, what is stale deleted, finished. Killed anywhere, the
-next load goes on from the receipts.
+next load goes on from the receipts. What is sent and what is stale: :mod:`.reconcile`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from embed_job.manifest import SplitManifest
 from embed_job.opensearch.index.finish import finish
 from embed_job.opensearch.index.profile import restore
 from embed_job.opensearch.load.delete import delete_stale
+from embed_job.opensearch.load.delivering import Delivering
 from embed_job.opensearch.load.opening import memory_needed
 from embed_job.opensearch.load.rivals import OvertakenError, check_alone, last_generation
-from embed_job.opensearch.load.splits import SplitDelivery, tell
+from embed_job.opensearch.load.splits import SplitDelivery
 from embed_job.opensearch.load.stale import objection
 from embed_job.opensearch.load.summary import (
     UNFINISHED,
@@ -29,9 +30,6 @@ from embed_job.opensearch.load.view import Found, View
 from embed_job.opensearch.patience import BRIEF
 from embed_job.progress import Progress
 from embed_job.report.model import IndexReport
-
-_MAX_ROUNDS = 3
-"""Deliveries of what is missing, after each of which the index is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +92,17 @@ class _Ending:
         self._complete = complete
         self._progress = progress
         self._stopping = stopping
-        self._view = View(self._load, splits, sweeping=complete, stopping=stopping)
+        self._view = View(self._load, splits, complete=complete, stopping=stopping)
+        self._delivering = Delivering(delivery, self._view, progress=progress, stopping=stopping)
         self._known = self._load.claimed or last_generation(self._load)
         self._problems: list[str] = []
         self._disputed = False
-        self._again = 0
         self._deleted = 0
 
     def run(self, *, finishing: bool) -> LoadResult:
         rows = sum(part.rows for manifest in self._splits for part in manifest.parts)
         memory = self._memory(rows)
-        found = self._deliver_all()
+        found = self._delivering.run()
         ready = self._complete and found.is_whole
         if ready:
             found, ready = self._clear(found, rows)
@@ -116,8 +114,9 @@ class _Ending:
         if finishing and not ready:
             self.put_back()
         report = index_report(
-            self._delivery, found.receipts, splits=len(self._splits),
-            again=self._again, deleted=self._deleted, memory=memory, finished=finished,
+            self._delivery, found, self._view.origins, splits=self._splits,
+            again=len(self._delivering.again), deleted=self._deleted,
+            memory=memory, finished=finished,
         )  # fmt: skip
         problems = tuple(self._problems)
         return LoadResult(report, problems, ExitCode.INCOMPLETE if problems else ExitCode.OK)
@@ -142,29 +141,8 @@ class _Ending:
         self._progress.event("index_memory", needed=line)
         return line
 
-    def _deliver_all(self) -> Found:
-        """Deliver until the index holds what the receipts say, or until it is plain that it won't.
-
-        What is still pending then has no receipt.
-        """
-        for attempt in range(_MAX_ROUNDS + 1):
-            found = self._look()
-            if not found.pending or attempt == _MAX_ROUNDS or self._stopping():
-                return found
-            for loaded in self._delivery.run(found.pending):
-                self._view.receipts[loaded.receipt.split] = loaded.receipt
-                tell(self._progress, loaded)
-        raise AssertionError("the last round returns")
-
-    def _look(self) -> Found:
-        found = self._view.look()
-        if found.lost:
-            self._again += found.lost
-            self._progress.event("index_lost_documents", splits=found.lost)
-        return found
-
     def _clear(self, found: Found, rows: int) -> tuple[Found, bool]:
-        """Delete what is of no live split; what is there then, and whether it may be finished."""
+        """Delete what is of no live row; what is there then, and whether it may be finished."""
         load, view = self._load, self._view
         if not view.stale(found):
             with suppress(OvertakenError):
@@ -182,8 +160,7 @@ class _Ending:
         """As of _clear. Raises OvertakenError."""
         load, view = self._load, self._view
         stale = view.stale(found)
-        limit = load.index.target.output.gates.max_delete_fraction
-        against = objection(stale, rows=rows, max_fraction=limit)
+        against = objection(stale, rows=rows, max_fraction=load.max_delete_fraction)
         if against is not None:
             self._problems.append(against)
             return found, True
@@ -191,31 +168,32 @@ class _Ending:
             # Deletions win over all that has an earlier generation, so they may only be of what
             # is seen after it was claimed.
             self._known = load.generation
-            found = self._look()
+            found = self._delivering.look()
             return self._delete(found, rows) if found.is_whole else (found, False)
         self._retire()
-        self._deleted += delete_stale(
+        done = delete_stale(
             load, stale, check=lambda: check_alone(load, view.live), stopping=self._stopping
         )
+        self._deleted += done.documents
+        view.receipts.update(done.receipts)
         if self._stopping():
             self._problems.append(UNFINISHED)
             return found, False
-        found = self._look()
+        found = self._delivering.look()
         left = view.stale(found)
         if found.is_whole and left:
             self._problems.append(
                 f"the index {load.name} still holds {left.documents:,} documents that are not in "
-                "the output and were written after it was loaded: `embed-job redrive SPEC` where "
-                "rows were refused before, else `embed-job load SPEC --all`"
+                "the output and were written after it was loaded: load again"
             )
         return found, found.is_whole
 
     def _retire(self) -> None:
-        """Take back the receipts of splits that are gone. Raises OvertakenError."""
+        """Take back the receipts of origins that are gone. Raises OvertakenError."""
         if self._view.retired:
             check_alone(self._load, self._view.live)
-            for split in self._view.retired:
-                self._view.withdraw(split)
+            for origin in self._view.retired:
+                self._view.withdraw(origin)
 
     def _finish(self) -> bool:
         """Build graphs and put settings back, where this or an earlier load has left that to do."""

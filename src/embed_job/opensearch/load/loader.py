@@ -15,6 +15,7 @@ from embed_job.manifest import SplitManifest
 from embed_job.opensearch.load.load import LoadResult, complete_load, failed
 from embed_job.opensearch.load.loading import of_store
 from embed_job.opensearch.load.opening import IndexLoad
+from embed_job.opensearch.load.origins import Origin, own_origin
 from embed_job.opensearch.load.rivals import last_generation
 from embed_job.opensearch.load.splits import SplitDelivery, tell
 from embed_job.progress import Progress
@@ -143,7 +144,7 @@ class Loader:
         return self._delivery.facts
 
     def receipts(self) -> int:
-        """How many splits the hosts of all jobs have left a receipt of."""
+        """How many receipts the hosts of all jobs have left."""
         load = self._delivery.load
         return sum(1 for _ in list_files(load.rows.store, load.ledger.key("receipts")))
 
@@ -213,21 +214,23 @@ class Loader:
         own = load.claimed
         return own is not None and last_generation(load) > own
 
-    def _without_receipt(self, batch: Sequence[SplitManifest]) -> Sequence[SplitManifest]:
-        """What is to be delivered of the splits that were there before: most have a receipt, and
-        for them nothing is begun. Of the later ones SplitDelivery asks one by one."""
+    def _without_receipt(self, batch: Sequence[SplitManifest]) -> Sequence[Origin]:
+        """What is to be delivered: the rows that splits wrote themselves, as those that they carry
+        are the end's. Of the splits that were there before most have a receipt, and for them
+        nothing is begun. Of the later ones SplitDelivery asks one by one."""
+        own = [origin for origin in map(own_origin, batch) if origin is not None]
         if not self._passes_over:
-            return batch
+            return own
         ledger, pending = self._delivery.load.ledger, []
         with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-            for start in range(0, len(batch), _READS_AT_ONCE):
+            for start in range(0, len(own), _READS_AT_ONCE):
                 if self.is_leaving():
                     return ()
-                few = batch[start : start + _READS_AT_ONCE]
-                found = pool.map(ledger.receipt, [manifest.split for manifest in few])
-                for manifest, receipt in zip(few, found, strict=True):
-                    if not (receipt and receipt.stands_for(manifest)):
-                        pending.append(manifest)
+                few = own[start : start + _READS_AT_ONCE]
+                found = pool.map(ledger.receipt, [origin.name for origin in few])
+                for origin, receipt in zip(few, found, strict=True):
+                    if not (receipt and receipt.stands_for(origin)):
+                        pending.append(origin)
         self._passes_over = False
         return pending
 

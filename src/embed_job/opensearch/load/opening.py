@@ -41,6 +41,7 @@ class Writer:
 @dataclass(frozen=True)
 class IndexLoad:
     """One index that is loaded from one output. rows: reads the parts of its splits.
+    max_delete_fraction: of the index's documents, as of the spec's `refresh`.
 
     Not slotted, as it keeps the generation that it claims when it first writes.
     """
@@ -50,6 +51,7 @@ class IndexLoad:
     rows: Dataset
     ledger: LoadLedger
     writer: Writer
+    max_delete_fraction: float
 
     @property
     def name(self) -> str:
@@ -102,7 +104,9 @@ def open_load(
     client = connecting(output)
     index = open_index(client, target, create=create, patience=writer.patience)
     ledger = LoadLedger(rows.store, rows.folder, index=target.name, load=index.load)
-    load = IndexLoad(client, index, rows, ledger, writer)
+    load = IndexLoad(
+        client, index, rows, ledger, writer, max_delete_fraction=spec.refresh.max_delete_fraction
+    )
     _refuse_foreign(load)
     return load
 

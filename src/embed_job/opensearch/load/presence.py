@@ -1,4 +1,4 @@
-"""What an index holds, by split: the other side of the receipts."""
+"""What an index holds, by origin: the other side of the receipts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from opensearchpy import OpenSearch
 from embed_job.errors import OutputError
 from embed_job.opensearch.patience import PATIENT, Patience
 from embed_job.opensearch.serverless.visibility import await_visible
-from embed_job.opensearch.target import SPLIT, SPLIT_CHARS, IndexTarget
+from embed_job.opensearch.target import SPLIT, IndexTarget
 
-_PAGE_SPLITS = 5000
+_PAGE_ORIGINS = 5000
 _REFRESH_TIMEOUT_S = 600
 """The first refresh after a load without any writes out all that is in memory."""
-
-
-def split_field(split: str) -> str:
-    """A split's identity as its documents carry it."""
-    return split[:SPLIT_CHARS]
 
 
 def make_visible(
@@ -49,10 +44,10 @@ def count_all(client: OpenSearch, target: IndexTarget, *, patience: Patience = P
     return int(found["count"])
 
 
-def count_by_split(
+def count_by_origin(
     client: OpenSearch, target: IndexTarget, *, patience: Patience = PATIENT
 ) -> dict[str, int]:
-    """Documents of each split, by the field `split`, as far as searches see them.
+    """Documents of each origin, by the field `split`, as far as searches see them.
 
     Documents without that field are not ours, and not counted.
     """
@@ -76,7 +71,7 @@ def _page(
         lambda: client.search(index=target.name, body=body, params=params), where=target.name
     )
     _check_whole(answer, target)
-    page: dict[str, Any] = answer["aggregations"]["splits"]
+    page: dict[str, Any] = answer["aggregations"]["origins"]
     return page
 
 
@@ -91,7 +86,7 @@ def _check_whole(answer: Mapping[str, Any], target: IndexTarget) -> None:
 
 def _count_query(after: Mapping[str, Any] | None) -> dict[str, Any]:
     composite: dict[str, Any] = {
-        "size": _PAGE_SPLITS,
+        "size": _PAGE_ORIGINS,
         "sources": [{SPLIT: {"terms": {"field": SPLIT}}}],
     }
     if after is not None:
@@ -99,5 +94,5 @@ def _count_query(after: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "size": 0,
         "track_total_hits": False,
-        "aggs": {"splits": {"composite": composite}},
+        "aggs": {"origins": {"composite": composite}},
     }

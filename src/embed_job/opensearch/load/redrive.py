@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from embed_job.manifest import Counts, SplitManifest
+from embed_job.ids import hash_ids
+from embed_job.manifest import SplitManifest
 from embed_job.opensearch.delivery import Delivered, Delivery, SplitRows
 from embed_job.opensearch.load.ledger import LoadLedger, Receipt
 from embed_job.opensearch.load.letters import IndexLetter
 from embed_job.opensearch.load.opening import IndexLoad
+from embed_job.opensearch.load.origins import Origin, origins_of
 from embed_job.opensearch.load.presence import make_visible
+from embed_job.opensearch.load.receipts import letter_of
 from embed_job.opensearch.load.reconcile import standing
-from embed_job.opensearch.load.splits import letter_of, tier_of
+from embed_job.opensearch.load.selection import Selection, selected_rows
+from embed_job.opensearch.load.splits import tier_of
 from embed_job.opensearch.serverless.sweep import sweep_duplicates
 
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What came of dead letters. landed, remaining: rows. withdrawn: splits whose dead letters are
+    """What came of dead letters. landed, remaining: rows. withdrawn: origins whose dead letters are
     not those that their receipt counts, so that the next load sends every row of them again.
     stopped: a signal came before all were sent."""
 
@@ -36,11 +39,16 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True)
 class _Refusals:
-    """The refused rows of one split."""
+    """The refused rows of one origin."""
 
-    manifest: SplitManifest
+    origin: Origin
     receipt: Receipt
-    letters: list[IndexLetter]
+    letters: Sequence[IndexLetter]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all of them are live. Else a load has to find out first which are."""
+        return self.receipt.accounts_for(self.origin)
 
 
 def redrive(
@@ -48,16 +56,18 @@ def redrive(
 ) -> Redriven:
     """Send the refused rows of these splits again, read from the Parquet parts by their ids.
 
-    Each split is settled on its own: first the rows, then its receipt. Killed in between, it can be
-    run again, and changes nothing twice. Raises OutputError.
+    Each origin is settled on its own: first the rows, then its receipt. Killed in between, it can
+    be run again, and changes nothing twice. Raises OutputError.
     """
     cases, withdrawn = _cases(load, splits)
     left: Counter[str] = Counter()
-    unsettled = {case.manifest.split: case for case in cases}
-    landed = 0
-    if cases:
-        for delivered in _deliver(load, cases, stopping):
+    unsettled = {case.origin.name: case for case in cases}
+    ready = [case for case in cases if case.is_settled]
+    sent = landed = 0
+    if ready:
+        for delivered in _deliver(load, ready, stopping):
             case = unsettled.pop(delivered.split)
+            sent += 1
             if delivered.read != len(case.letters):
                 withdrawn += _withdraw(load.ledger, case)
                 continue
@@ -75,20 +85,19 @@ def redrive(
         remaining=sum(left.values()),
         remaining_by_reason=dict(left.most_common()),
         withdrawn=withdrawn,
-        stopped=bool(unsettled),
+        stopped=sent < len(ready),
     )
 
 
 def _cases(load: IndexLoad, splits: Sequence[SplitManifest]) -> tuple[list[_Refusals], int]:
-    """Splits with refused rows, and the number of those whose dead letters don't add up."""
-    receipts = standing(load.ledger.receipts(), splits)
+    """Origins with refused rows, and the number of those whose dead letters don't add up."""
+    origins = origins_of(splits)
     cases: list[_Refusals] = []
     withdrawn = 0
-    for manifest in splits:
-        receipt = receipts.get(manifest.split)
-        if receipt is None or receipt.dead_letters is None:
+    for name, receipt in standing(load.ledger.receipts(), origins).items():
+        if receipt.dead_letters is None:
             continue
-        case = _Refusals(manifest, receipt, load.ledger.letters(receipt))
+        case = _Refusals(origins[name], receipt, load.ledger.letters(receipt))
         if len(case.letters) == receipt.counts.rejected:
             cases.append(case)
         else:
@@ -97,7 +106,7 @@ def _cases(load: IndexLoad, splits: Sequence[SplitManifest]) -> tuple[list[_Refu
 
 
 def _withdraw(ledger: LoadLedger, case: _Refusals) -> int:
-    ledger.withdraw(case.manifest.split)
+    ledger.withdraw(case.origin.name)
     return 1
 
 
@@ -114,34 +123,23 @@ def _deliver(
         generation=load.generation,
         stopping=stopping,
     ) as delivery:
-        rows = (SplitRows(case.manifest.split, _refused_rows(load, case)) for case in cases)
+        rows = (SplitRows(case.origin.name, _refused_rows(load, case)) for case in cases)
         yield from delivery.run(rows)
 
 
 def _refused_rows(load: IndexLoad, case: _Refusals) -> Iterator[pa.RecordBatch]:
-    ids = pa.array([letter.id for letter in case.letters], pa.string())
-    for batch in load.rows.split_rows(case.manifest):
-        found = batch.filter(pc.is_in(batch.column("id"), value_set=ids))
-        if found.num_rows:
-            yield found
+    ids = hash_ids(letter.id for letter in case.letters)
+    for manifest in case.origin.holders:
+        yield from selected_rows(load.rows, Selection(manifest, {case.origin.name}, ids))
 
 
 def _settle(ledger: LoadLedger, case: _Refusals, delivered: Delivered) -> Receipt:
     """A receipt that counts what has landed; the rest stays with its new reason."""
-    before, letters = case.receipt, [letter_of(one, case.manifest) for one in delivered.refused]
-    counts = Counts(
-        read=before.counts.read,
-        written=before.counts.written + delivered.written,
-        rejected=len(letters),
-    )
-    if not counts.balanced:
-        raise RuntimeError(f"split {before.split[:12]}: {before.counts} became {counts}")
-    receipt = before.model_copy(
-        update={
-            "counts": counts,
-            "refused_by_reason": dict(Counter(letter.kind for letter in letters)),
-            "dead_letters": ledger.write_letters(before.split, letters),
-        }
-    )
-    ledger.replace(receipt, former=before)
-    return receipt
+    splits: Mapping[str, str] = {letter.id: letter.split for letter in case.letters}
+    holders = {manifest.split: manifest for manifest in case.origin.holders}
+    # The split that a row was in when it was refused may be gone by now.
+    letters = [
+        letter_of(one, holders.get(splits[one.id], case.origin.holders[0]))
+        for one in delivered.refused
+    ]
+    return ledger.settle_anew(case.receipt, case.origin, letters=letters)

@@ -1,30 +1,36 @@
-"""Splits into the index: the rows of each, and at the end of them its receipt."""
+"""Rows of live splits into the index, and receipts for the origins that are through."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from embed_job.manifest import Counts, SplitManifest
+from embed_job.manifest import origin_of
 from embed_job.opensearch.check.counters import record_counters
 from embed_job.opensearch.delivery import (
-    Delivered,
     Delivery,
     DeliveryStats,
     Domain,
-    Refused,
     SplitRows,
     Tier,
 )
 from embed_job.opensearch.index.profile import begin_load
 from embed_job.opensearch.load.ledger import Receipt
-from embed_job.opensearch.load.letters import IndexLetter, shortened
+from embed_job.opensearch.load.letters import IndexLetter
 from embed_job.opensearch.load.opening import IndexLoad
+from embed_job.opensearch.load.origins import Origin
+from embed_job.opensearch.load.receipts import (
+    Accounts,
+    Letters,
+    leave_receipt,
+    refused_by_origin,
+)
+from embed_job.opensearch.load.selection import Selection, selected_rows, selections_of
 from embed_job.opensearch.serverless.tier import Serverless
 from embed_job.progress import Progress
 from embed_job.report.model import DeliveryFacts
@@ -34,23 +40,27 @@ _RECEIPTS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A split of which every row was acknowledged or refused."""
+    """Rows of a live split of which each was acknowledged or refused. receipts: of the origins that
+    are whole by it; refused: the dead letters."""
 
-    manifest: SplitManifest
-    receipt: Receipt
+    selection: Selection
+    receipts: Sequence[Receipt]
+    refused: Letters
 
 
 def tell(progress: Progress, loaded: Loaded) -> None:
     """Say that a split is in the index."""
-    counts = loaded.receipt.counts
-    stored = sum(part.bytes for part in loaded.manifest.parts)
-    progress.loaded(rows=counts.read, rejected=counts.rejected, stored_bytes=stored)
+    progress.loaded(
+        rows=loaded.selection.count,
+        rejected=sum(map(len, loaded.refused.values())),
+        stored_bytes=loaded.selection.stored_bytes,
+    )
 
 
 class SplitDelivery:
-    """Delivers splits of an output; a context manager, used by one thread at a time.
+    """Delivers rows of an output; a context manager, used by one thread at a time.
 
-    Nothing is sent, no generation claimed and no setting touched before the first split. Where
+    Nothing is sent, no generation claimed and no setting touched before the first row. Where
     delivery failed, another call of run begins anew.
     """
 
@@ -83,18 +93,30 @@ class SplitDelivery:
         now = _sent(self._delivery.stats) if self._delivery is not None else DeliveryFacts()
         return self._ended + now + self._settled
 
-    def run(self, manifests: Sequence[SplitManifest]) -> Iterator[Loaded]:
-        """Deliver splits, several at a time; each with its receipt, once that is durable. One that
-        has a receipt by the time that its turn comes is not sent: another host was first.
+    def run(self, origins: Sequence[Origin]) -> Iterator[Loaded]:
+        """Deliver origins, several live splits at a time; an origin's receipt is left once it is
+        through. A split's own rows that have a receipt by the time that their turn comes are not
+        sent: another host was first.
 
         Ends early where stopping() says so: what has no receipt is delivered again another time,
         which changes nothing. Raises OutputError.
         """
-        if not manifests:
-            return
+        if origins:
+            accounts, others = Accounts(origins), deque[Loaded]()
+            selections = self._without_others(selections_of(origins), accounts, others)
+            yield from self._timed(self._delivered(selections, accounts))
+            yield from others
+
+    def resend(self, selections: Sequence[Selection]) -> Iterator[Loaded]:
+        """Deliver rows whose receipts are there; to settle these anew is left to the caller. Else
+        as run."""
+        if selections:
+            yield from self._timed(self._delivered(selections, Accounts(())))
+
+    def _timed(self, loading: Iterator[Loaded]) -> Iterator[Loaded]:
         began = time.monotonic()
         try:
-            yield from self._receipted(manifests)
+            yield from loading
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -103,40 +125,58 @@ class SplitDelivery:
                 update={"seconds": self._settled.seconds + time.monotonic() - began}
             )
 
-    def _receipted(self, manifests: Sequence[SplitManifest]) -> Iterator[Loaded]:
+    def _delivered(self, selections: Iterable[Selection], accounts: Accounts) -> Iterator[Loaded]:
         """Deliver, and leave receipts by a few threads: on S3 one takes as long as a small bulk."""
-        by_split = {manifest.split: manifest for manifest in manifests}
-        others: deque[Loaded] = deque()
+        under_way: dict[str, Selection] = {}
         waiting: deque[Future[Loaded]] = deque()
         with ThreadPoolExecutor(_RECEIPTS_AT_ONCE) as pool:
-            for delivered in self._begin().run(self._rows(manifests, others)):
-                manifest = by_split[delivered.split]
-                waiting.append(pool.submit(self._settle, manifest, delivered))
+            for delivered in self._begin().run(self._rows(selections, under_way)):
+                selection = under_way.pop(delivered.split)
+                refused = refused_by_origin(self.load, selection, delivered)
+                done = accounts.add(selection, refused)
+                waiting.append(pool.submit(self._settle, selection, done, refused))
                 while waiting and (waiting[0].done() or len(waiting) >= _RECEIPTS_AT_ONCE):
                     yield self._counted(waiting.popleft())
             while waiting:
                 yield self._counted(waiting.popleft())
-        yield from others
 
     def _rows(
-        self, manifests: Sequence[SplitManifest], others: deque[Loaded]
+        self, selections: Iterable[Selection], under_way: dict[str, Selection]
     ) -> Iterator[SplitRows]:
-        """The rows of each; others gets those that another host has delivered meanwhile."""
-        for manifest in manifests:
+        for selection in selections:
             if self._stopping():
                 return
-            receipt = self.load.ledger.receipt(manifest.split)
-            if receipt and receipt.stands_for(manifest):
-                others.append(Loaded(manifest, receipt))
-            else:
-                yield SplitRows(manifest.split, self.load.rows.split_rows(manifest))
+            under_way[selection.manifest.split] = selection
+            yield SplitRows(selection.manifest.split, selected_rows(self.load.rows, selection))
 
-    def _settle(self, manifest: SplitManifest, delivered: Delivered) -> Loaded:
-        return Loaded(manifest, settle(self.load, manifest, delivered))
+    def _without_others(
+        self, selections: Iterable[Selection], accounts: Accounts, others: deque[Loaded]
+    ) -> Iterator[Selection]:
+        """What another host has not delivered meanwhile; others gets what it has."""
+        for selection in selections:
+            own = origin_of(selection.manifest.split)
+            receipt = self.load.ledger.receipt(own) if own in selection.origins else None
+            if receipt is None or receipt.attempt != selection.manifest.attempt:
+                yield selection
+                continue
+            accounts.drop(own)
+            rest = selection.without(own)
+            others.append(Loaded(replace(selection, origins=frozenset([own])), [receipt], {}))
+            if rest.origins:
+                yield rest
+
+    def _settle(
+        self,
+        selection: Selection,
+        done: Iterable[tuple[Origin, list[IndexLetter]]],
+        refused: Letters,
+    ) -> Loaded:
+        receipts = [leave_receipt(self.load, origin, letters) for origin, letters in done]
+        return Loaded(selection, receipts, refused)
 
     def _counted(self, settled: Future[Loaded]) -> Loaded:
         loaded = settled.result()
-        self._settled += DeliveryFacts(splits=1, rows=loaded.receipt.counts.read)
+        self._settled += DeliveryFacts(splits=1, rows=loaded.selection.count)
         return loaded
 
     def _begin(self) -> Delivery:
@@ -182,43 +222,3 @@ def tier_of(load: IndexLoad, stopping: Callable[[], bool]) -> Tier:
             stopping=stopping,
         )
     return Domain(target.output.bulk)
-
-
-def settle(load: IndexLoad, manifest: SplitManifest, delivered: Delivered) -> Receipt:
-    """Leave the dead letters and then the receipt of a split that was delivered."""
-    counts = Counts(read=delivered.read, written=delivered.written, rejected=delivered.rejected)
-    rows = sum(part.rows for part in manifest.parts)
-    if not counts.balanced or counts.read != rows or counts.rejected != len(delivered.refused):
-        raise RuntimeError(
-            f"split {manifest.split[:12]} of {rows} rows came to {counts}, "
-            f"{len(delivered.refused)} of them with a reason"
-        )
-    letters = [letter_of(refused, manifest) for refused in delivered.refused]
-    receipt = Receipt(
-        split=manifest.split,
-        attempt=manifest.attempt,
-        index=load.name,
-        load=load.index.load,
-        generation=load.generation,
-        counts=counts,
-        refused_by_reason=dict(Counter(letter.kind for letter in letters)),
-        dead_letters=load.ledger.write_letters(manifest.split, letters),
-        host=load.writer.host,
-        finished_at=time.time(),
-    )
-    load.ledger.commit(receipt)
-    return receipt
-
-
-def letter_of(refused: Refused, manifest: SplitManifest) -> IndexLetter:
-    """A refused row with its place. Reasons are counted by what stands before their colon."""
-    kind = refused.reason.partition(":")[0].strip()
-    return IndexLetter(
-        file=manifest.source.files[0][0],
-        split=manifest.split,
-        id=refused.id,
-        doc_id=refused.doc_id,
-        kind=shortened(kind),
-        detail=shortened(refused.reason),
-        status=refused.status or None,
-    )

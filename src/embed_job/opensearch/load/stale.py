@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from embed_job.opensearch.load.presence import split_field
-from embed_job.opensearch.load.reconcile import Difference
+from embed_job.opensearch.load.reconcile import Doubt
 
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """What is to go. splits: of documents whose split is not live any more, as in their field;
-    surplus: live splits that hold documents of an earlier attempt as well; documents: how many of
-    both; total: of the index."""
+    """What is to go. origins: that have no live row, with every document of them; within: origins
+    that hold documents of rows that are not live any more; documents: how many of both; total: of
+    the index."""
 
-    splits: tuple[str, ...]
-    surplus: tuple[Difference, ...]
+    origins: tuple[str, ...]
+    within: tuple[Doubt, ...]
     documents: int
     total: int
 
     def __bool__(self) -> bool:
         """Whether there is any."""
-        return bool(self.splits or self.surplus)
+        return bool(self.origins or self.within)
 
 
 def find_stale(
-    counts: Mapping[str, int], live: Sequence[str], surplus: Sequence[Difference]
+    counts: Mapping[str, int],
+    live: Collection[str],
+    *,
+    doubts: Sequence[Doubt] = (),
+    within: Mapping[str, int],
 ) -> Stale:
-    """What no live split accounts for. counts: documents by the field `split`; on Serverless taken
-    once second copies are gone. Pure."""
-    fields = set(map(split_field, live))
-    gone = {split: count for split, count in counts.items() if split not in fields}
-    excess = sum(one.found - one.receipt.counts.written for one in surplus)
+    """What no live row accounts for. counts: documents by origin, live: origins; on Serverless
+    taken once second copies are gone. within: stale ones of live origins, all in doubt. Pure."""
+    gone = {name: count for name, count in counts.items() if name not in live}
     return Stale(
-        splits=tuple(sorted(gone)),
-        surplus=tuple(surplus),
-        documents=sum(gone.values()) + excess,
+        origins=tuple(sorted(gone)),
+        within=tuple(doubt for doubt in doubts if within.get(doubt.origin.name)),
+        documents=sum(gone.values()) + sum(within.values()),
         total=sum(counts.values()),
     )
 
@@ -52,6 +53,6 @@ def objection(stale: Stale, *, rows: int, max_fraction: float) -> str | None:
         return (
             f"{stale.documents:,} of the index's {stale.total:,} documents are not in the output "
             "any more; nothing was deleted: check that the input is whole, or raise "
-            f"gates.max_delete_fraction (now {max_fraction:g}) and load again"
+            f"refresh.max_delete_fraction (now {max_fraction:g}) and load again"
         )
     return None

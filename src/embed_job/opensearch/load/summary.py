@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from embed_job.commit.commits import read_record
-from embed_job.manifest import Counts
+from embed_job.manifest import Counts, SplitManifest
 from embed_job.opensearch.check import RECALL
 from embed_job.opensearch.check.record import last_verified
 from embed_job.opensearch.index.memory import graph_bytes
 from embed_job.opensearch.load.ledger import Generation, Receipt
 from embed_job.opensearch.load.opening import IndexLoad
+from embed_job.opensearch.load.origins import Origin, holders_of
 from embed_job.opensearch.load.splits import SplitDelivery
 from embed_job.opensearch.load.view import Found
 from embed_job.report.model import IndexReport
@@ -23,17 +24,19 @@ UNFINISHED = (
 
 def index_report(
     delivery: SplitDelivery,
-    receipts: Mapping[str, Receipt],
+    found: Found,
+    origins: Mapping[str, Origin],
     *,
-    splits: int,
+    splits: Sequence[SplitManifest],
     again: int,
     deleted: int,
     memory: str | None,
     finished: bool,
 ) -> IndexReport:
-    """The facts. receipts: of the live splits; other arguments as in the model."""
+    """The facts. found, origins: of the live splits; other arguments as in the model."""
     load, output = delivery.load, delivery.load.index.target.output
-    rows = sum((receipt.counts for receipt in receipts.values()), Counts())
+    rows = _rows(found.receipts, origins)
+    pending = len(holders_of(found.pending))
     return IndexReport(
         url=output.url,
         index=load.name,
@@ -41,28 +44,34 @@ def index_report(
         created=load.index.created,
         generation=load.generation if delivery.begun or deleted else None,
         rows=rows,
-        refused_by_reason=refused_by_reason(receipts),
+        refused_by_reason=refused_by_reason(found.receipts),
         dead_letters=load.ledger.key("dead-letters") if rows.rejected else None,
-        splits=splits,
-        splits_loaded=len(receipts),
+        splits=len(splits),
+        splits_loaded=len(splits) - pending,
         splits_again=again,
         deleted=deleted,
         delivery=delivery.facts,
         memory=memory,
-        memory_bytes=graph_bytes(load.index.target, rows.read) if len(receipts) == splits else None,
+        memory_bytes=None if pending else graph_bytes(load.index.target, rows.read),
         finished=finished,
-        recall=None if delivery.begun or deleted else _last_recall(load, receipts, splits=splits),
+        recall=None if pending or delivery.begun or deleted else _last_recall(load, found, rows),
     )
 
 
-def _last_recall(load: IndexLoad, receipts: Mapping[str, Receipt], *, splits: int) -> float | None:
+def _rows(receipts: Mapping[str, Receipt], origins: Mapping[str, Origin]) -> Counts:
+    """What became of the output's rows. A receipt may count stale documents besides."""
+    read = sum(origins[name].rows for name in receipts)
+    rejected = sum(receipt.counts.rejected for receipt in receipts.values())
+    return Counts(read=read, written=read - rejected, rejected=rejected)
+
+
+def _last_recall(load: IndexLoad, found: Found, rows: Counts) -> float | None:
     """What `verify` has measured on the index as it is; None where it is another by now."""
     verified = last_verified(load.rows.store, load.ledger)
-    if verified is None or len(receipts) < splits:
+    sent_at = max((receipt.finished_at for receipt in found.receipts.values()), default=0.0)
+    if verified is None or verified.rows != rows.read:
         return None
-    rows = sum(receipt.counts.read for receipt in receipts.values())
-    sent_at = max((receipt.finished_at for receipt in receipts.values()), default=0.0)
-    if verified.rows != rows or verified.finished_at < max(sent_at, _last_claimed_at(load)):
+    if verified.finished_at < max(sent_at, _last_claimed_at(load)):
         return None
     return next((check.figure for check in verified.checks if check.name == RECALL), None)
 
@@ -89,13 +98,19 @@ def what_is_missing(load: IndexLoad, found: Found, *, splits: int, complete: boo
     """Why an index is not whole yet. splits: how many are live; complete: these are all."""
     if found.pending:
         yield (
-            f"{len(found.pending)} of {splits} splits are not in the index {load.name} yet; their "
+            f"{len(holders_of(found.pending))} of {splits} splits are not in the index "
+            f"{load.name} yet; their "
             f"embeddings are safe in {load.rows.folder}, and `embed-job load SPEC` goes on"
         )
     elif not complete:
         yield (
             f"the index {load.name} holds what is committed so far, and is finished once the "
             "output is complete: run the job to its end, then load again"
+        )
+    elif found.missing:
+        yield (
+            f"the index {load.name} lacks {found.missing:,} rows that it has acknowledged; their "
+            f"embeddings are safe in {load.rows.folder}, and `embed-job load SPEC` sends them again"
         )
     elif not found.counted:
         yield UNFINISHED

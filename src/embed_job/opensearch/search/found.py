@@ -63,6 +63,23 @@ def find_index(client: OpenSearch, output: OpenSearchOutput, name: Callable[[], 
             f"{output.url}/{asked}", what, "Load it first: embed-job load SPEC; then promote it."
         )
     [(index, found)] = answer.items()
+    return _found(output, asked, index, found)
+
+
+def index_named(client: OpenSearch, output: OpenSearchOutput, name: str) -> FoundIndex:
+    """An index by its own name, whatever alias is on it. Raises OutputError where there is none,
+    or it is somebody else's."""
+    found = _named(client, name).get(name)
+    if found is None:
+        raise OutputError(
+            f"{output.url}/{name}", "there is no such index", "Load it: embed-job load SPEC."
+        )
+    return _found(output, name, name, found)
+
+
+def _found(
+    output: OpenSearchOutput, asked: str, index: str, found: Mapping[str, Any]
+) -> FoundIndex:
     meta, fields = meta_of(found), _typed_fields(found)
     if meta is None or VECTOR not in fields:
         raise OutputError(

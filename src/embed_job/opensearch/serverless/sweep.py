@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from opensearchpy import OpenSearch
 
 from embed_job.errors import OutputError
+from embed_job.opensearch.deletion import delete_documents
 from embed_job.opensearch.patience import PATIENT, Patience
 from embed_job.opensearch.serverless.copies import GENERATION, Copy, surplus
-from embed_job.opensearch.serverless.delete import delete_documents
 from embed_job.opensearch.serverless.scan import PAGE_ROWS, pages
 from embed_job.opensearch.serverless.visibility import await_visible
 from embed_job.opensearch.target import ID, SPLIT
@@ -102,7 +102,9 @@ def _until_clean(
     for _ in range(_MAX_PASSES):
         if not await_visible(client, index, patience=patience, stopping=stopping):
             return Swept(deleted, clean=False)
-        found = delete_documents(client, index, pick(), check=check, patience=patience)
+        found = delete_documents(
+            client, index, pick(), generation=None, check=check, patience=patience
+        )
         if not found:
             return Swept(deleted, clean=True)
         deleted += found

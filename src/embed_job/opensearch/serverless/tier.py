@@ -13,7 +13,7 @@ from embed_job.opensearch.patience import Patience
 from embed_job.opensearch.serverless.copies import GENERATION
 from embed_job.opensearch.serverless.scan import whole
 from embed_job.opensearch.serverless.visibility import visibility_s
-from embed_job.opensearch.target import ID, SPLIT, SPLIT_CHARS
+from embed_job.opensearch.target import ID
 from embed_job.spec.opensearch import BulkSpec
 
 _START_BYTES = 5 * 2**20
@@ -64,10 +64,10 @@ class Serverless:
     def action(self, row_id: str, generation: int) -> bytes:  # noqa: ARG002 - fields tell both
         return b'{"index":{}}\n'
 
-    def extra_fields(self, row_id: str, split: str) -> Mapping[str, object]:
-        return {ID: row_id, SPLIT: split[:SPLIT_CHARS], GENERATION: self._generation}
+    def extra_fields(self, row_id: str) -> Mapping[str, object]:
+        return {ID: row_id, GENERATION: self._generation}
 
-    def missing(self, ids: Sequence[str], split: str, generation: int) -> Sequence[str]:
+    def missing(self, ids: Sequence[str], generation: int) -> Sequence[str]:
         """Those of the rows that searches have not found by the end of the hold.
 
         Asks at growing intervals and returns as soon as all are found. A write applied after the
@@ -81,7 +81,7 @@ class Serverless:
             held_s = self._clock() - began
             is_last = held_s >= self.hold_s
             try:
-                left = self._unseen(left, split, generation)
+                left = self._unseen(left, generation)
             except TransportError as error:
                 if is_last or not is_passing(error):
                     raise
@@ -92,22 +92,21 @@ class Serverless:
             self._sleep(min(wait_s, self.hold_s - held_s))
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
-    def _unseen(self, ids: Sequence[str], split: str, generation: int) -> list[str]:
+    def _unseen(self, ids: Sequence[str], generation: int) -> list[str]:
         left: list[str] = []
         for start in range(0, len(ids), _QUERY_ROWS):
             rows = list(ids[start : start + _QUERY_ROWS])
-            body = _query(rows, split, generation)
+            body = _query(rows, generation)
             answer = whole(self._client.search(index=self._index, body=body))
             seen = {bucket["key"] for bucket in answer["aggregations"]["rows"]["buckets"]}
             left += [row for row in rows if row not in seen]
         return left
 
 
-def _query(rows: list[str], split: str, generation: int) -> dict[str, object]:
+def _query(rows: list[str], generation: int) -> dict[str, object]:
     """Which of the rows are there, each once however often it is."""
     wanted = [
         {"terms": {ID: rows}},
-        {"term": {SPLIT: split[:SPLIT_CHARS]}},
         # An older generation's documents may have another content.
         {"term": {GENERATION: generation}},
     ]
