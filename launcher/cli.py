@@ -11,6 +11,7 @@ from launcher.commands.finalize import finalize_command
 from launcher.commands.iam import iam_command
 from launcher.commands.logs import logs_command
 from launcher.commands.plan import plan_command
+from launcher.commands.schedule import schedule_app
 from launcher.commands.status import status_command
 from launcher.commands.stop import stop_command
 from launcher.commands.submit import submit_command
@@ -21,6 +22,7 @@ app.command("status")(status_command)
 app.command("logs")(logs_command)
 app.command("stop")(stop_command)
 app.command("finalize")(finalize_command)
+app.add_typer(schedule_app, name="schedule")
 app.command("doctor")(doctor_command)
 app.command("iam")(iam_command)
 

@@ -98,7 +98,7 @@ def _index(client: OpenSearch, spec: JobSpec, output: OpenSearchOutput) -> Check
     index = find_index(spec, rows=None)
     if index is None or index.name is None:
         hint = "Bring the bundle of the spec: an index is named by the fingerprint that it gives."
-        return unknown(name, f"{output.alias}-FINGERPRINT: no bundle here to tell which", hint)
+        return unknown(name, f"{output.alias}-FINGERPRINT-…: no bundle here to tell which", hint)
     if client.indices.exists(index=index.name, request_timeout=_TIMEOUT_S):
         return ok(name, f"{index.name} is there; a load checks it against the spec")
     return ok(name, f"{index.name} is not there yet; a load makes it")

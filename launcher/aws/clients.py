@@ -70,6 +70,14 @@ class Clients:
         return self._client("logs", region=self.region)  # type: ignore[no-any-return]
 
     @cached_property
+    def scheduler(self) -> Any:
+        return self._client("scheduler", region=self.region)
+
+    @cached_property
+    def events(self) -> Any:
+        return self._client("events", region=self.region)
+
+    @cached_property
     def pricing(self) -> PricingClient:
         # What is unknown is said to be unknown; nobody waits for a price.
         return self._client(  # type: ignore[no-any-return]

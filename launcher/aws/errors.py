@@ -67,6 +67,15 @@ _ACTIONS = {
     "GetProducts": "pricing:GetProducts",
     "DescribeLogStreams": "logs:DescribeLogStreams",
     "GetLogEvents": "logs:GetLogEvents",
+    "GetSchedule": "scheduler:GetSchedule",
+    "CreateSchedule": "scheduler:CreateSchedule",
+    "UpdateSchedule": "scheduler:UpdateSchedule",
+    "DeleteSchedule": "scheduler:DeleteSchedule",
+    "PutRule": "events:PutRule",
+    "PutTargets": "events:PutTargets",
+    "ListTargetsByRule": "events:ListTargetsByRule",
+    "RemoveTargets": "events:RemoveTargets",
+    "DeleteRule": "events:DeleteRule",
 }
 """IAM's action of an operation, where it does not follow from the operation's name."""
 _NAMED_ACTION = re.compile(r"perform: ([a-z0-9-]+:[A-Za-z]+)")
@@ -199,7 +208,9 @@ def statement_for(action: str, spec: JobSpec | None, *, region: str | None) -> s
         policies = make_policies(spec, region=region)
     except UserError:
         return None
-    for policy in (policies.launcher, policies.finalize, policies.doctor):
+    for policy in (policies.launcher, policies.finalize, policies.doctor, policies.schedule):
+        if policy is None:
+            continue
         found: list[dict[str, Any]] = [
             statement for statement in policy["Statement"] if action in statement["Action"]
         ]

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+
+class Place(StrEnum):
+    """Where the job runs."""
+
+    sagemaker = "sagemaker"
+    local = "local"
+
+
+class Runner(StrEnum):
+    """What stands for an instance on this machine."""
+
+    auto = "auto"
+    docker = "docker"
+    process = "process"
+
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The job's spec, in YAML.")]
 JobTarget = Annotated[

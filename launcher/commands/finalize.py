@@ -83,6 +83,7 @@ def _end_job(
     facts = {
         "job": job.name,
         "documents": verdict.counts.documents.model_dump(),
+        "retired": verdict.retired,
         "swept": verdict.swept,
         "report": f"{job.prefix}report.html",
     }

@@ -61,4 +61,9 @@ _PURPOSE = {
     "the spec; jobs need nothing of it",
     "index-data-access": "data access policy of the Serverless collection, which is not IAM's; "
     "add to its principals whoever runs these commands",
+    "schedule": "for whoever runs schedule create, show, pause, resume and delete, beside launcher",
+    "scheduler-role-trust": "trust policy of the role that EventBridge Scheduler takes "
+    "(schedule.role_arn)",
+    "scheduler-role": "permissions of that role",
+    "notify": "policy of the topic or queue itself (schedule.notify_arn), beside what it has",
 }

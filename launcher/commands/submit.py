@@ -9,13 +9,20 @@ import tempfile
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from launcher.commands.arguments import AsJson, Overrides, SpecPath, print_json, tell
+from launcher.commands.arguments import (
+    AsJson,
+    Overrides,
+    Place,
+    Runner,
+    SpecPath,
+    print_json,
+    tell,
+)
 
 if TYPE_CHECKING:
     from embed_job.errors import ExitCode
@@ -23,21 +30,6 @@ if TYPE_CHECKING:
     from launcher.aws.clients import Clients
     from launcher.planning.plan import LaunchPlan
     from launcher.watch.wait import Choice
-
-
-class Place(StrEnum):
-    """Where the job runs."""
-
-    sagemaker = "sagemaker"
-    local = "local"
-
-
-class Runner(StrEnum):
-    """What stands for an instance on this machine."""
-
-    auto = "auto"
-    docker = "docker"
-    process = "process"
 
 
 def submit_command(  # noqa: PLR0913, PLR0917 - typer's parameters are options by name

@@ -14,6 +14,7 @@ from launcher.iam.arns import Arns, arns_of
 from launcher.iam.execution import execution_policy, trust_policy
 from launcher.iam.index import data_access_policy, index_policy
 from launcher.iam.launching import doctor_policy, finalize_policy, launcher_policy
+from launcher.iam.schedule import notify_policy, schedule_policy, scheduler_policy, scheduler_trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class Policies:
     optional; without it, doctor answers some questions with unknown. execution_role: for the role
     that the job runs as; execution_role_trust: who may assume it. index: for whoever loads, checks,
     promotes and searches the OpenSearch output from elsewhere; data_access: the policy of its
-    Serverless collection, which is a list of rules of its own. None where there is no such thing.
+    Serverless collection, which is a list of rules of its own. schedule: for whoever makes the
+    schedule; scheduler_role, scheduler_role_trust: of the role that creates its jobs; notify: the
+    policy of the topic or queue itself. None where there is no such thing.
     """
 
     launcher: dict[str, Any]
@@ -35,6 +38,10 @@ class Policies:
     execution_role_trust: dict[str, Any]
     index: dict[str, Any] | None
     data_access: list[dict[str, Any]] | None
+    schedule: dict[str, Any] | None
+    scheduler_role: dict[str, Any] | None
+    scheduler_role_trust: dict[str, Any] | None
+    notify: dict[str, Any] | None
 
     def documents(self) -> dict[str, Any]:
         """The policies by name, in the order in which a person needs them."""
@@ -46,6 +53,10 @@ class Policies:
             "doctor": self.doctor,
             "index": self.index,
             "index-data-access": self.data_access,
+            "schedule": self.schedule,
+            "scheduler-role-trust": self.scheduler_role_trust,
+            "scheduler-role": self.scheduler_role,
+            "notify": self.notify,
         }
         return {name: policy for name, policy in every.items() if policy is not None}
 
@@ -67,6 +78,10 @@ def make_policies(
         execution_role_trust=trust_policy(arns),
         index=index_policy(spec, arns),
         data_access=data_access_policy(spec, arns),
+        schedule=schedule_policy(spec, arns),
+        scheduler_role=scheduler_policy(spec, arns),
+        scheduler_role_trust=scheduler_trust(spec, arns),
+        notify=notify_policy(spec, arns),
     )
 
 

@@ -11,13 +11,15 @@ from embed_job.errors import SpecError
 from embed_job.spec import JobSpec
 from launcher.aws.images import ECR_IMAGE
 from launcher.aws.packaged import partition_of
-from launcher.job.names import name_stem
+from launcher.job.names import name_stem, schedule_name
 from launcher.job.request import compute_of
 
 REGION, ACCOUNT = "REGION", "ACCOUNT_ID"
 """What stands in a policy for what the spec does not say."""
 
 LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
+GROUP = "default"
+"""Of schedules: the one that every account has."""
 
 ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/.+")
 _GLOB = re.compile(r"[*?\[]")
@@ -25,7 +27,8 @@ _GLOB = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True)
 class Arns:
-    """ARNs of one spec's resources. jobs: the beginning of the names of its jobs."""
+    """ARNs of one spec's resources. jobs: the beginning of the names of its jobs. schedules: the
+    name of its schedule, and of its rule."""
 
     partition: str
     region: str
@@ -33,11 +36,21 @@ class Arns:
     role: str
     repository: str
     jobs: str
+    schedules: str
     input: S3Place
     output: S3Place
 
     def job(self) -> str:
         return self._arn("sagemaker", f"processing-job/{self.jobs}*")
+
+    def schedule(self) -> str:
+        return self._arn("scheduler", f"schedule/{GROUP}/{self.schedules}")
+
+    def schedule_group(self) -> str:
+        return self._arn("scheduler", f"schedule-group/{GROUP}")
+
+    def rule(self) -> str:
+        return self._arn("events", f"rule/{self.schedules}")
 
     def log_group(self) -> str:
         return self._arn("logs", f"log-group:{LOG_GROUP}")
@@ -144,6 +157,7 @@ def arns_of(spec: JobSpec, *, region: str | None, account: str | None) -> Arns:
         role=compute.role_arn or f"arn:{partition}:iam::{account}:role/embed-job",
         repository=repository,
         jobs=f"{name_stem(spec.name)}-",
+        schedules=schedule_name(spec.name),
         input=_place("input.uri", spec.input.uri, partition),
         output=_place(f"{spec.parquet_key}.uri", spec.parquet.uri, partition),
     )

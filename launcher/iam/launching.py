@@ -32,7 +32,7 @@ def launcher_policy(spec: JobSpec, arns: Arns) -> dict[str, Any]:
             allow("ReadProgress", ["s3:GetObject"], [arns.output.objects(PRIVATE)]),
             allow("FindLogs", ["logs:DescribeLogStreams"], [f"{arns.log_group()}:*"]),
             allow("ReadLogs", ["logs:GetLogEvents"], [arns.log_streams()]),
-            *_volume_key(spec, arns),
+            *volume_key(spec, arns),
             *stored_key(spec, arns),
         ]
     )
@@ -70,7 +70,7 @@ def doctor_policy(_spec: JobSpec, arns: Arns) -> dict[str, Any]:
     )
 
 
-def _volume_key(spec: JobSpec, arns: Arns) -> list[dict[str, Any]]:
+def volume_key(spec: JobSpec, arns: Arns) -> list[dict[str, Any]]:
     """The key of the volumes: whoever creates the job lends SageMaker the use of it."""
     volume_key = compute_of(spec).volume_kms_key
     if volume_key is None:

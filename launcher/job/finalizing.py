@@ -68,7 +68,6 @@ def finalize(
             job,
             order,
             listing if order.listed else None,
-            host=None,
         )
 
 
@@ -129,7 +128,7 @@ def fetch_order(store: Store, prefix: str, folder: Path) -> JobOrder:
         _fetch(store, join(prefix, "input", ORDER_FILE), folder / ORDER_FILE)
         order = read_order(folder)
         if order.listed:
-            _fetch(store, join(prefix, "input", LISTING_FILE), folder / LISTING_FILE)
+            _fetch(store, join(prefix, "input", order.listing_file), folder / LISTING_FILE)
     except FileNotFoundError as error:
         raise InputError(
             str(error),

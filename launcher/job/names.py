@@ -12,9 +12,17 @@ from embed_job.commit.commits import PRIVATE
 from embed_job.storage import join
 
 MAX_JOB_NAME = 63
-_SUFFIX = r"-[0-9]{8}-[0-9]{6}-[a-z0-9]{4}"
-_SUFFIX_CHARS = 21
-MAX_STEM = MAX_JOB_NAME - _SUFFIX_CHARS
+MAX_EXECUTION_ID = 36
+MAX_STEM = MAX_JOB_NAME - 1 - MAX_EXECUTION_ID
+EXECUTION_ID = "<aws.scheduler.execution-id>"
+"""Where it stands in a stored request, EventBridge Scheduler puts what no other run has."""
+_SUFFIX = (
+    # by time, of a submission or of a run now
+    r"-(?:[0-9]{8}-[0-9]{6}-[a-z0-9]{4}"
+    # by execution: letters and digits, or a UUID
+    r"|(?=[a-z]*[0-9])[a-z0-9]{12,36}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+)
+SCHEDULES = "schedules"
 _DRAWN = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -29,7 +37,8 @@ class JobNames:
 
 
 def name_stem(spec_name: str) -> str:
-    """What every job of a spec is called before its time: the same for ever, 42 characters at most.
+    """What every job of a spec is called first: the same for ever, 26 characters at most, so that
+    an execution's id fits behind it.
 
     In lower case, for SageMaker may lower it in ARNs, and IAM compares those by case. A longer
     name keeps its beginning and gets 8 digits of its hash, so that two of them differ.
@@ -48,14 +57,37 @@ def new_names(
 
     now: aware of its time zone. SageMaker never lets a name be used twice.
     """
+    job = f"{name_stem(spec_name)}-{new_id(now, rng)}"
+    return names_of(job, output_uri, region=region)
+
+
+def new_id(now: datetime, rng: random.Random) -> str:
+    """What makes a job's name unique where no execution does."""
     at = now.astimezone(UTC).strftime("%Y%m%d-%H%M%S")
-    drawn = "".join(rng.choices(_DRAWN, k=4))
-    return names_of(f"{name_stem(spec_name)}-{at}-{drawn}", output_uri, region=region)
+    return f"{at}-{''.join(rng.choices(_DRAWN, k=4))}"
 
 
 def names_of(job: str, output_uri: str, *, region: str) -> JobNames:
     """The names of a job that exists already."""
-    return JobNames(job, join(output_uri, PRIVATE, "jobs", job) + "/", region)
+    return JobNames(job, job_folder(output_uri, job), region)
+
+
+def schedule_name(spec_name: str) -> str:
+    """What the schedule of a spec is called, and its rule; 36 characters at most."""
+    return f"embed-job-{name_stem(spec_name)}"
+
+
+def names_of_schedule(spec_name: str, output_uri: str, version: str, *, region: str) -> JobNames:
+    """The names in a stored request. Its files lie in a folder of their version, which later ones
+    leave alone: a running job may read them."""
+    stem = name_stem(spec_name)
+    prefix = join(output_uri, PRIVATE, SCHEDULES, stem, version) + "/"
+    return JobNames(f"{stem}-{EXECUTION_ID}", prefix, region)
+
+
+def job_folder(output_uri: str, job: str) -> str:
+    """The s3:// folder of a job's own files, ending in ``/``."""
+    return join(output_uri, PRIVATE, "jobs", job) + "/"
 
 
 def is_job_of(spec_name: str, job: str) -> bool:

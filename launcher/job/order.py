@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from embed_job import __version__
-from embed_job.fleet.order import ORDER_FILE, JobOrder
+from embed_job.fleet.order import MAX_IGNORED_NAMES, ORDER_FILE, JobOrder, encode_order
 from embed_job.source.metadata import ConcreteType
 from embed_job.spec import JobSpec
-
-MAX_IGNORED_NAMES = 1000
 
 
 class Listed(Protocol):
@@ -41,7 +39,8 @@ def make_order(
     """One order for all hosts.
 
     listed: None where hosts list the input themselves. columns, model_fingerprint: as in
-    :class:`embed_job.fleet.order.JobOrder`. created_at in Unix seconds.
+    :class:`embed_job.fleet.order.JobOrder`. created_at in Unix seconds; 0 where it is not known
+    before the job runs.
     """
     return JobOrder(
         program_version=__version__,
@@ -61,5 +60,5 @@ def write_order(folder: Path, order: JobOrder) -> Path:
     """Write order.json into the folder where :func:`launcher.planning.listing.list_objects` has
     written listing.parquet; the file's path."""
     path = folder / ORDER_FILE
-    path.write_text(order.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    path.write_bytes(encode_order(order))
     return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from embed_job.report.model import Report
@@ -83,26 +83,39 @@ def weigh_choices(
 ) -> tuple[Choice, ...]:
     """What each choice of the spec would take. tokens: of the whole input, where known."""
     compute = compute_of(spec)
+    found = [
+        (choice, ways.get((compute.sharing, choice.instance_count))) for choice in choices(compute)
+    ]
     return tuple(
-        _weigh(spec, choice, ways.get((compute.sharing, choice.instance_count)), tokens, market)
-        for choice in choices(compute)
+        replace(
+            _weigh(spec, choice, shares.makespan if shares else None, tokens, market), shares=shares
+        )
+        for choice, shares in found
     )
+
+
+def weigh_evenly(spec: JobSpec, *, tokens: int | None, market: Market) -> tuple[Choice, ...]:
+    """The same for work that its hosts share evenly; none where the spec names no machines."""
+    if spec.compute is None:
+        return ()
+    return tuple(_weigh(spec, choice, 1.0, tokens, market) for choice in choices(spec.compute))
 
 
 def _weigh(
     spec: JobSpec,
     choice: InstancePreference,
-    shares: Shares | None,
+    makespan: float | None,
     tokens: int | None,
     market: Market,
 ) -> Choice:
+    """One choice, without its shares. makespan: None where nobody knows how hosts share."""
     name, hosts = choice.instance_type, choice.instance_count
     rate = find_rate(spec, market.report, instance_type=name)
     price = find_price(compute_of(spec), name, region=market.region, pricing=market.pricing)
     hours = cost = None
-    if tokens is not None and rate.tokens_per_s and shares:
-        hours = tokens / (rate.tokens_per_s * hosts) / 3600 * shares.makespan
+    if tokens is not None and rate.tokens_per_s and makespan is not None:
+        hours = tokens / (rate.tokens_per_s * hosts) / 3600 * makespan
     if hours is not None and price.usd_per_hour is not None:
         cost = hours * hosts * price.usd_per_hour
     vcpus, gpus = vcpus_of(spec, name), instance(name).gpus
-    return Choice(name, hosts, vcpus, gpus, rate, price, shares, hours, cost)
+    return Choice(name, hosts, vcpus, gpus, rate, price, None, hours, cost)

@@ -29,7 +29,7 @@ def plan_facts(plan: LaunchPlan) -> dict[str, Any]:
         "output_bytes": plan.output_bytes,
         "index": asdict(plan.index) if plan.index else None,
         "sharing": [asdict(way) for way in plan.ways],
-        "machines": [_machines(choice) for choice in plan.choices],
+        "machines": [machine_facts(choice) for choice in plan.choices],
         "calls": [asdict(call) for call in plan.calls],
         "problems": [asdict(problem) for problem in plan.problems],
         "request": plan.request,
@@ -51,7 +51,8 @@ def _input(listing: ListingFacts) -> dict[str, Any]:
     }
 
 
-def _machines(choice: Choice) -> dict[str, Any]:
+def machine_facts(choice: Choice) -> dict[str, Any]:
+    """One choice of machines, with the source of each figure."""
     return {
         "instance_type": choice.instance_type,
         "instance_count": choice.instance_count,

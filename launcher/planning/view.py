@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embed_job.excerpt import excerpt
+from launcher.job.request import compute_of
 from launcher.planning.choices import Choice
 from launcher.planning.index import IndexFacts
 from launcher.planning.listing import ListingFacts
@@ -19,6 +20,9 @@ from launcher.planning.sharing import Shares
 from launcher.rules.problems import Problem
 
 UNKNOWN = "unknown"
+NOT_TAKEN_OVER = (
+    "nothing is taken over from earlier runs: with delivery: processing_output hosts can't see them"
+)
 WIDTH = 100
 
 
@@ -27,14 +31,11 @@ def print_plan(plan: LaunchPlan, console: Console) -> None:
     head = Text(plan.spec.name, style="bold")
     head.append(f"  {plan.names.region or 'no region'}, nothing submitted", "dim")
     console.print(head)
-    _print_rows(console, _rows(plan))
+    print_rows(console, _rows(plan))
     if plan.ways:
         _title(console, f"How {plan.ways[0].hosts} hosts would share it")
         console.print(_ways(plan))
-    _title(console, "Machines")
-    console.print(_machines(plan.choices))
-    for line in dict.fromkeys(_sources(plan.choices)):
-        console.print(Padding(Text(line, style="dim"), (0, 0, 0, 4), expand=False))
+    print_machines(console, plan.choices, "embedding alone, at the makespan above")
     _title(console, "AWS calls")
     console.print(_calls(plan))
     print_problems(plan.problems, console)
@@ -60,7 +61,8 @@ def print_problems(problems: Sequence[Problem], console: Console) -> None:
         console.print(Text("Nothing keeps it from being submitted.", style="bold green"))
 
 
-def _print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+    """Names and values below each other."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True, min_width=9)
     grid.add_column(overflow="fold")
@@ -85,6 +87,8 @@ def _rows(plan: LaunchPlan) -> Iterator[tuple[str, str]]:
     yield "splits", UNKNOWN if plan.splits is None else f"about {plan.splits:,}"
     if plan.committed:
         yield "", f"{plan.committed:,} committed by earlier runs: what has not changed is kept"
+        if compute_of(plan.spec).delivery == "processing_output":
+            yield "", NOT_TAKEN_OVER
     size = UNKNOWN if plan.output_bytes is None else f"about {bytes_text(plan.output_bytes)}"
     yield "output", f"{plan.spec.parquet.uri} ({size})"
     if plan.index:
@@ -92,7 +96,7 @@ def _rows(plan: LaunchPlan) -> Iterator[tuple[str, str]]:
 
 
 def _index(index: IndexFacts) -> Iterator[tuple[str, str]]:
-    name = index.name or f"{index.alias}-FINGERPRINT, which the bundle tells"
+    name = index.name or f"{index.alias}-FINGERPRINT-NNN, which the bundle tells"
     yield "index", f"{name} at {index.url}"
     yield "", "made if it is missing, checked if it is there; the server is not asked here"
     if index.alias and index.alias != index.name:
@@ -164,6 +168,14 @@ def _splits(way: Shares) -> str:
     return f"{fewest:,}" if fewest == most else f"{fewest:,}–{most:,}"
 
 
+def print_machines(console: Console, choices: Sequence[Choice], hours: str) -> None:
+    """What each choice of machines would take, and where its figures come from. hours: of what."""
+    _title(console, "Machines")
+    console.print(_machines(choices))
+    for line in dict.fromkeys(_sources(choices, hours)):
+        console.print(Padding(Text(line, style="dim"), (0, 0, 0, 4), expand=False))
+
+
 def _machines(choices: Sequence[Choice]) -> Padding:
     table = _table("", "tokens/s each", "USD/hour each", "hours", "USD in all")
     for choice in choices:
@@ -179,11 +191,11 @@ def _machines(choices: Sequence[Choice]) -> Padding:
     return Padding(table, (0, 0, 0, 4), expand=False)
 
 
-def _sources(choices: Sequence[Choice]) -> Iterator[str]:
+def _sources(choices: Sequence[Choice], hours: str) -> Iterator[str]:
     for choice in choices:
         yield f"rate: {choice.rate.source}"
         yield f"price: {choice.price.source}"
-    yield "hours: embedding alone, at the makespan above; start-up comes on top"
+    yield f"hours: {hours}; start-up comes on top"
 
 
 def _calls(plan: LaunchPlan) -> Padding:

@@ -11,6 +11,7 @@ from launcher.rules.machines import machines
 from launcher.rules.money import money
 from launcher.rules.places import places
 from launcher.rules.problems import Known, Problem
+from launcher.rules.schedule import schedule
 
 __all__ = ["Known", "Problem", "errors_of", "find_problems"]
 
@@ -26,6 +27,7 @@ def find_problems(spec: JobSpec, known: Known) -> list[Problem]:
         *machines(spec, compute, known),
         *access(compute, known),
         *index(spec, compute, known),
+        *schedule(spec.schedule, compute, known),
         *limits(spec, compute),
         *money(compute, known),
     ]

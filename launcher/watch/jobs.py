@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from embed_job.commit.commits import PRIVATE
 from embed_job.errors import UserError
-from launcher.job.names import is_job_of, name_stem
+from launcher.job.names import SCHEDULES, is_job_of, job_folder, name_stem
 from launcher.job.request import JOB, VECTORS
 
 if TYPE_CHECKING:
@@ -80,9 +80,16 @@ def describe_job(client: SageMakerClient, name: str) -> JobState:
         exit_message=answer.get("ExitMessage"),
         failure_reason=answer.get("FailureReason"),
         instances=_instances(answer.get("ProcessingResources", {}).get("ClusterConfig", {})),
-        prefix=order.removesuffix("input/") if order else None,
+        prefix=_own_folder(order, answer["ProcessingJobName"]) if order else None,
         uploaded=any(output["OutputName"] == VECTORS for output in outputs),
     )
+
+
+def _own_folder(order: str, job: str) -> str:
+    """Where a job's own files are, by the folder of its order: above that, but where a schedule
+    lends its order to every job of it."""
+    output, scheduled, _ = order.partition(f"/{PRIVATE}/{SCHEDULES}/")
+    return job_folder(output, job) if scheduled else order.removesuffix("input/")
 
 
 def _instances(cluster: Mapping[str, Any]) -> str | None:
@@ -115,6 +122,13 @@ def latest_job(client: SageMakerClient, spec_name: str) -> str:
         "has no job in this account and region yet",
         "Submit one with `embed-job submit`, or name a job.",
     )
+
+
+def last_jobs(
+    client: SageMakerClient, spec_name: str, count: int
+) -> list[ProcessingJobSummaryTypeDef]:
+    """A spec's newest jobs, as ListProcessingJobs has them, newest first."""
+    return list(islice(_jobs_of(client, spec_name, None), count))
 
 
 def _jobs_of(
