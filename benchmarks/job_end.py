@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks.results import ROOT
 from embed_job.commit.commits import Commits, encode_record
-from embed_job.fleet.finalize import end_job
+from embed_job.commit.lease import Holder, Lease, Rhythm
+from embed_job.fleet.finalize import WholeJob
 from embed_job.fleet.order import JobOrder
 from embed_job.fleet.records import JobFolder, PlanRecord
 from embed_job.machine import peak_rss_bytes
@@ -32,7 +33,7 @@ from embed_job.manifest import (
 )
 from embed_job.sink import Part
 from embed_job.spec import JobSpec
-from embed_job.storage import ByteStream, StoredFile
+from embed_job.storage import ByteStream, StoredFile, Tagged
 
 FOLDER = "s3://bucket/out"
 _SPLIT_BYTES = 16 << 20
@@ -91,8 +92,23 @@ class MemoryStore:
     def create(self, key: str, data: bytes) -> bool:
         return self.files.setdefault(key, data) == data
 
+    def read_tagged(self, key: str) -> Tagged:
+        data = self.read(key)
+        return Tagged(data, hashlib.sha256(data).hexdigest())
+
+    def swap(self, key: str, data: bytes, *, tag: str | None) -> bool:
+        if tag is None:
+            return self.create(key, data)
+        if key not in self.files or self.read_tagged(key).tag != tag:
+            return False
+        self.files[key] = data
+        return True
+
     def replace(self, key: str, data: bytes) -> None:
         self.files[key] = data
+
+    def move(self, source: str, target: str) -> None:
+        self.files[target] = self.files.pop(source)
 
     def delete(self, key: str) -> None:
         self.files.pop(key, None)
@@ -179,7 +195,12 @@ def end(splits: int, ids: int) -> Ended:
     store, order = _committed(splits, ids)
     held = sum(len(data) for key, data in store.files.items() if "/manifests/" in key)
     began = time.process_time()
-    ended = end_job(store, FOLDER, "job", order, None, host=None)
+    commits = Commits(store, FOLDER)
+    lease = Lease(commits, Holder("job", "benchmark", alone=True), rhythm=Rhythm())
+    lease.take()
+    with lease:
+        whole = WholeJob(JobFolder(store, FOLDER, "job"), commits, order, None)
+        ended = whole.end(lease, by="benchmark")
     judged_s = time.process_time() - began
     assert not ended.verdict.problems, ended.verdict.problems
     room = JobFolder(store, FOLDER, "job")

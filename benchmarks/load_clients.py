@@ -110,7 +110,7 @@ def ours(options: argparse.Namespace) -> Callable[[int], Any]:
 def _chunks(options: argparse.Namespace, rows: int) -> Iterator[Chunk]:
     encoder = Encoder(Domain(_output(options).bulk), "float32", 1)
     batches = batches_of(options.rows_file, rows)
-    made = (row for batch in batches for row in encoder.encode(batch, SPLIT))
+    made = (row for batch in batches for row in encoder.encode(batch))
     return cut(SPLIT, (row for row in made if isinstance(row, Operation)), lambda: BULK_MIB << 20)
 
 

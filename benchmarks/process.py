@@ -50,9 +50,10 @@ class Taken:
         return int(self.report["counts"]["documents"]["written"])
 
 
-def take(job: Job, *, parent_peak: bool = False) -> Taken:
-    """Run a job from nothing to its end; one that is no success raises with what it said."""
-    spec = job.write_spec()
+def take(job: Job, *, parent_peak: bool = False, again: bool = False) -> Taken:
+    """Run a job to its end; one that is no success raises with what it said. again: over the output
+    of the last run, instead of from nothing."""
+    spec = job.folder / "spec.yaml" if again else job.write_spec()
     peak, errors = job.folder / "parent-peak", job.folder / "errors"
     program = ["-c", _WITH_PEAK] if parent_peak else ["-m", "launcher.cli"]
     command = [sys.executable, *program, "run", str(spec), "--quiet"]

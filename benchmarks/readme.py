@@ -14,6 +14,7 @@ others it has the targets."""
 DOCS = {
     "engines.md": ("agreement",),
     "scale.md": ("linear", "sharing", "start_up", "billion"),
+    "refresh.md": ("refresh", "lookup_scale"),
 }
 """Pages below docs with the sections that they show, with all tables and notes."""
 

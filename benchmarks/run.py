@@ -33,6 +33,8 @@ NAMES = (
     "plan_scale",
     "billion",
     "load",
+    "refresh",
+    "lookup_scale",
 )
 """What ``make bench`` runs; a short run has the GPU's benchmark too, on the CPU."""
 PACKAGES = (

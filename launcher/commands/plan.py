@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -28,8 +28,18 @@ def plan_command(
         bool,
         typer.Option("--request", help="Print the exact CreateProcessingJob request, as JSON."),
     ] = False,
+    diff: Annotated[
+        bool,
+        typer.Option(
+            "--diff",
+            help="Say instead what a run would add, change, delete, take over and cost now, by "
+            "reading what is new. Exit code 6 where a guard would refuse it.",
+        ),
+    ] = False,
 ) -> None:
     """Say what a job would do, take and cost, and what keeps it from being submitted."""
+    if diff:
+        _print_diff(spec, overrides or [], report, as_json=as_json)
     from rich.console import Console
 
     from embed_job.errors import ExitCode
@@ -48,6 +58,33 @@ def plan_command(
         console.width = min(console.width, WIDTH)
         print_plan(plan, console)
     raise typer.Exit(ExitCode.USAGE if plan.errors else ExitCode.OK)
+
+
+def _print_diff(
+    path: Path, overrides: list[str], report: Path | None, *, as_json: bool
+) -> NoReturn:
+    import tempfile
+
+    from rich.console import Console
+
+    from embed_job.errors import ExitCode
+    from embed_job.spec.file import load_spec
+    from launcher.planning.diff import diff_facts, make_priced_diff
+    from launcher.planning.diff_view import print_diff
+    from launcher.planning.rates import read_report
+    from launcher.planning.view import WIDTH
+
+    spec = load_spec(path, overrides)
+    before = read_report(report) if report else None
+    with tempfile.TemporaryDirectory(prefix="embed-job-diff-") as scratch:
+        found = make_priced_diff(spec, scratch=Path(scratch), environment=os.environ, report=before)
+    if as_json:
+        print_json(diff_facts(found))
+    else:
+        console = Console(highlight=False)
+        console.width = min(console.width, WIDTH)
+        print_diff(found, console)
+    raise typer.Exit(ExitCode.INCOMPLETE if found.diff.problems else ExitCode.OK)
 
 
 def _plan(path: Path, overrides: list[str], report: Path | None) -> LaunchPlan:

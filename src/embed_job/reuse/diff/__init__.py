@@ -1,0 +1,1 @@
+"""What a run would make of the input as it is now, found out by reading, with nothing touched."""
