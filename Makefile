@@ -14,7 +14,7 @@ ON ?= sagemaker
 DOCUMENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run submit-job bundle image push test test-opensearch opensearch-server lint bench \
+.PHONY: help dry-run submit-job bundle image push test test-opensearch simulate-month opensearch-server lint bench \
   bench-gpu bench-peers lock schema clean
 
 help: ## What there is to make
@@ -45,6 +45,9 @@ test: $(VENV)/dev.stamp models/default/config.json ## Every test, with one closi
 
 test-opensearch: $(VENV)/dev.stamp ## What OpenSearch is concerned with, against a real server
 	@$(BIN)/pytest tests/opensearch $(ARGS)
+
+simulate-month: $(VENV)/dev.stamp models/default/config.json ## Thirty nightly runs over a corpus that changes, with faults; `make test` holds a week
+	@SIMULATED_DAYS=30 $(BIN)/pytest tests/simulation/test_days.py $(ARGS)
 
 opensearch-server: .opensearch/server.stamp ## The jars of the real server that tests start
 .opensearch/server.stamp: tests/opensearch/server/pom.xml
@@ -87,6 +90,7 @@ schema: $(VENV)/cpu.stamp ## What is generated from specs: jobs/schema.json, doc
 	@{ echo '```yaml'; $(BIN)/embed-job init -; echo '```'; } >> docs/spec.md
 	@$(BIN)/embed-job iam jobs/example.yaml --out docs/iam
 	@$(BIN)/embed-job iam jobs/opensearch.yaml --out docs/iam/opensearch
+	@$(BIN)/embed-job iam jobs/nightly.yaml --out docs/iam/schedule
 
 # The dev lock holds the cpu lock's versions, so one folder serves both.
 $(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/cpu.stamp
