@@ -80,7 +80,7 @@ def section(
 def _facts(paper: Paper, size: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     splits, corpus = size["splits"], paper.corpus
     yield "input", f"{corpus.documents * corpus.document_bytes / 1e9:,.0f} GB"
-    yield "splits, each with one manifest, one part and one file of ids", f"{splits:,.0f}"
+    yield "splits, each with a manifest, a part, a ledger and a file of ids", f"{splits:,.0f}"
     yield "documents a split", f"{corpus.documents / splits:,.0f}"
     yield "manifests", f"{splits * size['manifest_bytes'] / 1e6:,.0f} MB"
     yield "ids", f"{corpus.documents * 8 / 1e9:,.1f} GB"

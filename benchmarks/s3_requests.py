@@ -37,14 +37,16 @@ A_SPLIT: Mapping[tuple[str, str], int] = {
     ("HEAD", "part"): 1,
     ("PUT", "ids"): 1,
     ("HEAD", "ids"): 1,
+    ("PUT", "ledger"): 1,
+    ("HEAD", "ledger"): 1,
     ("PUT", "manifests"): 1,
     ("GET", "manifests"): 1,
     ("GET", "ids"): 1,
 }
 """The model: a split is claimed; the object's ETag is looked at, then the range and the end of its
-last line are read, each after another look; its part and ids are sent and looked at; it is
-committed. The last two are the end of the job. A split of more than 8 MiB takes a request more for
-each 8 MiB, a part of more than 64 MiB one for each 16 MiB."""
+last line are read, each after another look; its part, ids and ledger are sent and looked at; it
+is committed. The last two are the end of the job. A split of more than 8 MiB takes a request more
+for each 8 MiB, a part of more than 64 MiB one for each 16 MiB."""
 
 AT_THE_END = frozenset([("GET", "manifests"), ("GET", "ids")])
 """What the host that ends the job asks; the rest comes from whoever embeds the split."""
@@ -52,6 +54,7 @@ AT_THE_END = frozenset([("GET", "manifests"), ("GET", "ids")])
 _KINDS = (
     ("manifests", "/_embed_job/manifests"),
     ("ids", "/_embed_job/ids"),
+    ("ledger", "/_embed_job/ledger"),
     ("claims", r"/_embed_job/jobs/[^/]+/claims"),
     ("job", "/_embed_job/"),
     ("part", r"/out/part-[^/]*\.parquet"),
