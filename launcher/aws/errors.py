@@ -124,6 +124,11 @@ def _refused(code: str, message: str, region: str | None) -> tuple[str, str]:
             f"there is no such thing: {message}",
             f"Check the name and the region ({region or 'none is set'}).",
         )
+    if "assume the role" in message:
+        return (
+            f"EventBridge Scheduler can't take schedule.role_arn: {message}",
+            "`embed-job iam` prints its trust policy; a role made just now takes a minute.",
+        )
     return (
         f"AWS refused the request ({code}): {message}",
         "`embed-job plan` checks a spec before anything is sent; `embed-job doctor` the account.",

@@ -23,7 +23,7 @@ def iam_command(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the policies of whoever submits a spec, and of the role that it runs as."""
+    """Print the policies of whoever submits a spec, of the role it runs as, of its schedule."""
     import orjson
 
     from embed_job.spec.file import load_spec
@@ -57,8 +57,8 @@ _PURPOSE = {
     "finalize": "for him as well, where he runs `embed-job finalize`; `submit --wait` does so "
     "with delivery: processing_output",
     "doctor": "optional, for `embed-job doctor` to look at role and image",
-    "index": "for whoever runs load, promote, rollback, redrive, verify, finalize and search on "
-    "the spec; jobs need nothing of it",
+    "index": "for whoever runs load, canary, promote, rollback, redrive, verify, finalize and "
+    "search on the spec; jobs need nothing of it",
     "index-data-access": "data access policy of the Serverless collection, which is not IAM's; "
     "add to its principals whoever runs these commands",
     "schedule": "for whoever runs schedule create, show, pause, resume and delete, beside launcher",

@@ -38,11 +38,14 @@ def plan_command(
     ] = False,
 ) -> None:
     """Say what a job would do, take and cost, and what keeps it from being submitted."""
+    from embed_job.errors import ExitCode, SpecError
+
     if diff:
+        if request:
+            raise SpecError("--request", "was given beside --diff", "Give either.")
         _print_diff(spec, overrides or [], report, as_json=as_json)
     from rich.console import Console
 
-    from embed_job.errors import ExitCode
     from launcher.planning.facts import plan_facts
     from launcher.planning.view import WIDTH, print_plan, print_problems
 
@@ -69,6 +72,7 @@ def _print_diff(
 
     from embed_job.errors import ExitCode
     from embed_job.spec.file import load_spec
+    from launcher.aws.errors import explained
     from launcher.planning.diff import diff_facts, make_priced_diff
     from launcher.planning.diff_view import print_diff
     from launcher.planning.rates import read_report
@@ -76,7 +80,11 @@ def _print_diff(
 
     spec = load_spec(path, overrides)
     before = read_report(report) if report else None
-    with tempfile.TemporaryDirectory(prefix="embed-job-diff-") as scratch:
+    region = spec.compute.region if spec.compute else None
+    with (
+        tempfile.TemporaryDirectory(prefix="embed-job-diff-") as scratch,
+        explained(spec, region=region),
+    ):
         found = make_priced_diff(spec, scratch=Path(scratch), environment=os.environ, report=before)
     if as_json:
         print_json(diff_facts(found))

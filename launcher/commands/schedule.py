@@ -69,6 +69,8 @@ def create_command(
     tell(f"  fires   {stored.expression.text} in {stored.section.timezone}")
     if state == "DISABLED":
         tell("  paused  as it was: `embed-job schedule resume` starts it again")
+    if is_new and stored.expression.every is not None:
+        tell("  first   at once, as the service begins a rate")
     for at in firings if state == "ENABLED" else ():
         tell(f"  next    {at.astimezone(stored.expression.zone):%Y-%m-%d %H:%M %Z}")
 

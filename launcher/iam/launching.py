@@ -29,7 +29,8 @@ def launcher_policy(spec: JobSpec, arns: Arns) -> dict[str, Any]:
             allow("SampleInput", ["s3:GetObject"], arns.input.contents()),
             allow("BringJob", ["s3:PutObject"], [arns.output.objects(PRIVATE, "jobs")]),
             arns.output.listing("ListProgress", PRIVATE),
-            allow("ReadProgress", ["s3:GetObject"], [arns.output.objects(PRIVATE)]),
+            # Parts as well: `plan --diff` names documents that are gone.
+            allow("ReadOutput", ["s3:GetObject"], [arns.output.objects()]),
             allow("FindLogs", ["logs:DescribeLogStreams"], [f"{arns.log_group()}:*"]),
             allow("ReadLogs", ["logs:GetLogEvents"], [arns.log_streams()]),
             *volume_key(spec, arns),

@@ -77,10 +77,15 @@ def notify_policy(spec: JobSpec, arns: Arns) -> dict[str, Any] | None:
     if spec.schedule is None or spec.schedule.notify_arn is None:
         return None
     notify = spec.schedule.notify_arn
-    action = "sns:Publish" if ":sns:" in notify else "sqs:SendMessage"
-    statement = allow("EventBridgeTells", [action], [notify])
+    is_topic = ":sns:" in notify
+    statement = allow(
+        "EventBridgeTells", ["sns:Publish" if is_topic else "sqs:SendMessage"], [notify]
+    )
     statement["Principal"] = {"Service": EVENTS}
-    statement["Condition"] = {"ArnEquals": {"aws:SourceArn": arns.rule()}}
+    if not is_topic:
+        # A topic gets no word of the rule with what EventBridge publishes: a condition on it would
+        # keep every message out.
+        statement["Condition"] = {"ArnEquals": {"aws:SourceArn": arns.rule()}}
     return document([statement])
 
 

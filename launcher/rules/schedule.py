@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from embed_job.cli.plural import plural
 from embed_job.errors import SpecError
 from embed_job.spec.compute import ComputeSpec
 from embed_job.spec.schedule import ScheduleSpec
@@ -32,7 +33,7 @@ def _when(section: ScheduleSpec) -> Iterator[Problem]:
         return
     where = "schedule.cron" if section.cron else "schedule.rate"
     if shortest is not None and shortest < _OFTEN:
-        what = f"fires every {shortest.total_seconds() / 60:,.0f} minutes"
+        what = f"fires every {plural(round(shortest.total_seconds() / 60), 'minute')}"
         hint = "A job takes minutes to start, and one that finds another at work is paid for too."
         yield warning(where, what, hint)
     if shortest is not None and timedelta(minutes=section.flexible_window_min) >= shortest:

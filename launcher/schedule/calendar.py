@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
+from embed_job.cli.plural import plural
 from launcher.schedule.cron import DAY, HOUR, MINUTE, MONTH
 from launcher.schedule.fields import DAYS, CronError, Field
 
@@ -73,7 +74,7 @@ def read_calendar(expression: str) -> Calendar:
     fields = expression.removeprefix("cron(").removesuffix(")").split()
     if len(fields) != _FIELDS:
         raise CronError(
-            f"has {len(fields)} fields, and cron(…) has six: minute, hour, day, month, "
+            f"has {plural(len(fields), 'field')}, and cron(…) has six: minute, hour, day, month, "
             "day of the week, year"
         )
     minute, hour, day, month, weekday, year = fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from embed_job.cli.plural import plural
 from launcher.schedule.fields import DAYS, MONTHS, CronError, Field, as_field
 
 MINUTE = Field("minute", 0, 59)
@@ -35,7 +36,7 @@ def eventbridge_cron(text: str) -> str:
         if not given.endswith(")"):
             raise CronError("lacks the bracket at its end")
         return f"cron({given[len('cron(') : -1].strip()})"
-    fields = _NICKNAMES.get(given.lower(), given).split(" ")
+    fields = _NICKNAMES.get(given.lower(), given).split()
     if len(fields) != _FIELDS:
         raise CronError(_not_five(given, len(fields)))
     minute, hour, day, month, weekday = fields
@@ -89,6 +90,9 @@ def _not_five(given: str, count: int) -> str:
         return "@reboot is no time"
     if given.startswith("@"):
         return f"'{given}' is none of {', '.join(_NICKNAMES)}"
+    if given.lower().startswith("rate("):
+        return "is a rate, which is another key: set schedule.rate, or give --rate"
     if count == _FIELDS + 1:
         return f"has six fields: where they are EventBridge's, write cron({given})"
-    return f"has {count} fields, and cron has five: minute, hour, day, month, day of the week"
+    has = f"has {plural(count, 'field')}, and cron has five"
+    return f"{has}: minute, hour, day, month, day of the week"

@@ -16,7 +16,8 @@ from launcher.schedule.cron import eventbridge_cron
 from launcher.schedule.fields import CronError
 
 MAX_EXPRESSION = 256
-_RATE = re.compile(r"(?:rate\()?\s*([1-9]\d{0,5})\s+(minute|hour|day)s?\s*\)?", re.I)
+_RATE = re.compile(r"(?:rate\()?\s*([1-9]\d{0,4})\s+(minute|hour|day)s?\s*\)?", re.I)
+"""Five digits: of days, 273 years, so that the next times have a date."""
 _CRON_HINT = 'Five fields as in a crontab ("0 3 * * *"), or all six of EventBridge in cron(…).'
 
 

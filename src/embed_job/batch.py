@@ -15,6 +15,9 @@ from embed_job.engine import Engine, Tokens, Vectors
 
 Indices = npt.NDArray[np.int64]
 
+_HELD_WINDOWS = 4
+"""Windows that wait for others before them while further ones turn out to be known."""
+
 
 class HasTokens(Protocol):
     """Whatever has texts to embed: a window, in a job."""
@@ -71,19 +74,27 @@ def embed_windows(
     of each batch once it is embedded. known: the vectors of a window that there are already.
     Beyond tokens and vectors, memory is that of the batches under way.
     """
-    begun: deque[_Begun[W]] = deque()
+    left, begun = iter(windows), deque[_Begun[W]]()
+    is_over = False
 
     def batches() -> Iterator[Tokens]:
-        for window in windows:
+        nonlocal is_over
+        for window in left:
             budget = engine.batch_tokens if batch_tokens == "auto" else batch_tokens
-            begun.append(_Begun(window, known(window), engine, budget))
-            yield from begun[-1].batches()
+            mine = _Begun(window, known(window), engine, budget)
+            begun.append(mine)
+            if mine.needs_engine:
+                yield from mine.batches()
+            elif len(begun) >= _HELD_WINDOWS:
+                return  # else a corpus that is known would be read whole before it is handed on
+        is_over = True
 
-    for vectors in engine.embed_each(batches()):
-        yield from _complete(begun)  # those without any text
-        on_batch(begun[0].put(vectors))
+    while not is_over:
+        for vectors in engine.embed_each(batches()):
+            yield from _complete(begun)  # those without any text
+            on_batch(begun[0].put(vectors))
+            yield from _complete(begun)
         yield from _complete(begun)
-    yield from _complete(begun)
 
 
 def _complete(begun: deque[_Begun[W]]) -> Iterator[EmbeddedWindow[W]]:
@@ -133,6 +144,11 @@ class _Begun(Generic[W]):
         self._padded_tokens += self._engine.padded_tokens(batch)
         self._done += 1
         return len(batch.ids)
+
+    @property
+    def needs_engine(self) -> bool:
+        """Whether it has texts of which no vector is known."""
+        return bool(self._plan)
 
     @property
     def is_complete(self) -> bool:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
+
+_LOCK = "lock"
 
 
 class Spool:
@@ -31,25 +34,35 @@ class Spool:
         """False where another run took the folder for abandoned before it was locked."""
         self.path.mkdir(parents=True)
         try:
-            self._lock = (self.path / "lock").open("wb")
+            self._lock = (self.path / _LOCK).open("wb")
         except FileNotFoundError:
             return False
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        if (self.path / "lock").exists():
+        if (self.path / _LOCK).exists():
             return True
         self._lock.close()
         return False
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         self._lock.close()
+
+
+def _remove(folder: Path) -> None:
+    """All of a folder, the lock last: by it the next run finds what a kill leaves here."""
+    for path in folder.glob("*"):
+        if path.name != _LOCK:
+            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_if_abandoned(folder: Path) -> None:
     try:
-        with (folder / "lock").open("rb+") as lock:
+        with (folder / _LOCK).open("rb+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
     except FileNotFoundError:
         return  # another run is just making it, or has just removed it
     except BlockingIOError:

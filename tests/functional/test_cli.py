@@ -197,6 +197,12 @@ class TestRun:
         assert checked.returncode == 0
         assert json.loads(checked.stdout)["ok"]
 
+    def test_another_sample_is_no_loss(self, folder: Path) -> None:
+        for size in ("20", "5"):
+            ended = embed_job("run", "kb.yaml", "--sample", size, "--quiet", cwd=folder)
+            assert ended.returncode == 0, ended.stdout
+        assert f"{size} read" in ended.stdout
+
     def test_a_sample_leaves_the_index_alone(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             server.setblocking(False)

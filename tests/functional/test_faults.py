@@ -172,12 +172,17 @@ def test_a_signal_drains_commits_and_leaves_a_run_that_resumes(
 def test_of_two_runs_at_once_one_works_and_the_other_is_told(
     job: Any, undisturbed: dict[str, Any]
 ) -> None:
-    slow_job(job)
-    processes = [job.start(), job.start()]
-    told = [process.communicate(timeout=TIMEOUT_S)[1] for process in processes]
-    codes = [process.returncode for process in processes]
-    assert sorted(codes) == [ExitCode.OK, ExitCode.OUTPUT], told
-    refusal = told[codes.index(ExitCode.OUTPUT)]
+    first = slow_job(job).start()
+    wait_for(lambda: len(workers_of(first)) == 2 and len(manifests(job)) >= 1)
+    workers = workers_of(first)
+    for worker in workers:  # so that it does not end while the second one watches it
+        worker.suspend()
+    second = job.start()
+    _, refusal = second.communicate(timeout=TIMEOUT_S)
+    for worker in workers:
+        worker.resume()
+    _, errors = first.communicate(timeout=TIMEOUT_S)
+    assert (first.returncode, second.returncode) == (ExitCode.OK, ExitCode.OUTPUT), errors
     assert "is at work on this output" in " ".join(refusal.split())
     assert "Traceback" not in refusal
     assert len(manifests(job)) == 12

@@ -10,6 +10,7 @@ import pytest
 
 from embed_job.commit.gone import find_gone
 from embed_job.errors import ExitCode
+from embed_job.manifest import SplitManifest
 
 
 def counted(job: Any) -> dict[str, bytes]:
@@ -119,6 +120,49 @@ def test_a_run_of_one_machine_sees_it_too(job: Any) -> None:
     assert process.returncode == ExitCode.INCOMPLETE, errors
     assert "003.jsonl can still be read" in " ".join((output + errors).split())
     assert before.items() <= counted(job).items()
+
+
+def test_the_share_that_is_named_is_enough(job: Any) -> None:
+    """57 of 100 are more than 0.57 × 100, where floats are multiplied."""
+    job.write("a.jsonl", documents(*range(100)))
+    assert job.run().exit_code is ExitCode.OK
+    job.write("a.jsonl", documents(*range(57, 100)))
+    assert "--set refresh.max_delete_fraction=0.57 " in job.run().report.problems[0]
+    job.spec["refresh"] = {"max_delete_fraction": 0.57}
+    assert job.run().exit_code is ExitCode.OK
+
+
+def test_a_file_that_became_a_folder_is_not_there(job: Any) -> None:
+    job.spec["refresh"] = {"max_delete_fraction": 0}
+    job.write_corpus(files=2, documents=10)
+    assert job.run().exit_code is ExitCode.OK
+    path = job.input / "001.jsonl"
+    path.rename(job.folder / "away.jsonl")
+    path.mkdir()
+    (job.folder / "away.jsonl").rename(path / "part-0.jsonl")
+    result = job.run()
+    assert result.exit_code is ExitCode.OK, result.report.problems
+    assert len(job.rows()) == 20
+
+
+def test_where_ids_are_lost_nobody_can_tell_and_the_user_decides(job: Any) -> None:
+    job.write("a.jsonl", documents(*range(10)))
+    job.write("b.jsonl", documents(*range(10, 20)))
+    assert job.run().exit_code is ExitCode.OK
+    before = counted(job)
+    job.write("b.jsonl", documents(*range(10, 21)))
+    manifests = (job.output / "_embed_job/manifests").iterdir()
+    found = [SplitManifest.model_validate_json(path.read_bytes()) for path in manifests]
+    (ids,) = (manifest.ids for manifest in found if manifest.source.files[0][0] == "b.jsonl")
+    (job.output / str(ids)).unlink()
+    refused = job.run()
+    assert refused.exit_code is ExitCode.INCOMPLETE
+    (problem,) = refused.report.problems
+    assert "of the last generation is lost" in problem
+    assert before.items() <= counted(job).items()
+    job.spec["refresh"] = {"max_delete_fraction": 1}
+    assert job.run().exit_code is ExitCode.OK
+    assert len(job.rows()) == 21
 
 
 def test_gone_by_hashes_in_bounded_memory() -> None:

@@ -99,6 +99,21 @@ def test_dead_letters_come_back_as_they_were(ledger: LoadLedger) -> None:
     assert ledger.write_letters(ORIGIN, []) is None
 
 
+def test_dead_letters_that_are_gone_are_none_and_the_receipt_is_settled_by_that(
+    ledger: LoadLedger,
+) -> None:
+    name = ledger.write_letters(ORIGIN, [letter(1), letter(2)])
+    found = receipt(rejected=2, dead_letters=name).model_copy(
+        update={"held_by": origin(10).held_by}
+    )
+    ledger.commit(found)
+    Path(ledger.key(str(name))).unlink()
+    assert ledger.letters(found) == []
+    settled = ledger.settle_anew(found, origin(10), letters=[])
+    assert (settled.counts.written, settled.counts.rejected, settled.dead_letters) == (10, 0, None)
+    assert ledger.receipt(ORIGIN) == settled
+
+
 def test_dead_letters_go_with_their_receipt(ledger: LoadLedger) -> None:
     folder = Path(ledger.key("dead-letters"))
     first = receipt(rejected=1, dead_letters=ledger.write_letters(ORIGIN, [letter(1)]))

@@ -125,6 +125,9 @@ def test_a_local_spec_needs_neither_machines_nor_aws(tiny_bundle: Path, tmp_path
     assert done.returncode == ExitCode.OK, done.stderr
     facts = json.loads(done.stdout)
     assert (facts["documents"]["added"], facts["machines"], facts["generation"]) == (1, [], None)
+    both = typed(tmp_path, local, "--request")
+    assert (both.returncode, both.stdout) == (ExitCode.USAGE, "")
+    assert "beside --diff" in both.stderr
     assert not (tmp_path / "out").exists()
     run(local, tmp_path)
     source.write_text('{"id": "a", "text": "two"}\n', encoding="utf-8")

@@ -230,6 +230,36 @@ def test_show_tells_what_differs_from_the_spec_and_how_jobs_ended(
     assert status["prefix"] == f"s3://{s3_bucket}/out/vectors/_embed_job/jobs/{name}/"
 
 
+def test_retries_are_drift_and_what_the_service_adds_to_none_of_them_is_not(
+    aws: Any, s3_bucket: str, nightly: Path, cli: Cli
+) -> None:
+    assert cli("schedule", "create", nightly)[0] == 0
+    scheduler, held = boto3.client("scheduler"), stored(s3_bucket)
+    names = ("Name", "ScheduleExpression", "ScheduleExpressionTimezone", "FlexibleTimeWindow")
+    for attempts, drift in ((0, []), (185, ["retries: were switched on, so that"])):
+        policy = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": attempts}
+        target = held["Target"] | {"RetryPolicy": policy}
+        scheduler.update_schedule(**{name: held[name] for name in names}, Target=target)
+        found = json.loads(cli("schedule", "show", nightly, "--json")[1])["drift"]
+        assert [clause[:34] for clause in found] == drift
+
+
+def test_a_rate_begins_at_once_and_a_role_that_can_not_be_taken_is_told(
+    aws: Any, nightly: Path, cli: Cli
+) -> None:
+    said = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
+    aws.refusals["CreateSchedule"] = [(400, "ValidationException", said)]
+    code, _, err = cli("schedule", "create", nightly, "--rate", "1 day")
+    assert code == 2
+    assert "can't take schedule.role_arn" in err
+    assert "trust policy" in err
+    aws.refusals.clear()
+    code, _, err = cli("schedule", "create", nightly, "--rate", "1 day")
+    assert code == 0
+    assert "first   at once" in err
+    assert "first" not in cli("schedule", "create", nightly, "--rate", "2 days")[2]
+
+
 def test_a_schedule_of_somebody_else_is_left_alone(
     aws: Any, s3_bucket: str, nightly: Path, cli: Cli
 ) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ import pytest
 from opensearchpy import OpenSearch
 
 from embed_job.bundle import open_bundle
+from embed_job.cli.candidate import opened_candidate
 from embed_job.dataset.query import embed_query
+from embed_job.errors import OutputError
+from embed_job.opensearch.promotion.promote import promote_past_gates
 from embed_job.spec.file import load_spec
 from tests.opensearch import corpora, models
+from tests.opensearch.index_targets import client_with
 from tests.opensearch.loading import embed_job, load, printed
 
 QUERIES = (
@@ -236,6 +241,35 @@ def test_a_model_that_can_not_be_asked_may_be_overridden(
     said = printed(capfdbinary)
     assert said["overridden"] == ["canary: both indexes can be asked"]
     assert said["promotion"]["previous"] == pair.live
+
+
+def test_an_alias_that_is_moved_during_the_checks_is_left(pair: Pair, opensearch_url: str) -> None:
+    """They have compared with another index than the one that would be replaced."""
+    client, other = pair.client, f"{pair.alias}-other"
+    client.indices.create(index=other)
+
+    def fault(number: int, method: str, path: str) -> None:
+        if path.endswith("/_msearch") and pair.holder() != other:
+            add = {"add": {"index": other, "alias": pair.alias}}
+            remove = {"remove": {"index": pair.live, "alias": pair.alias}}
+            client.indices.update_aliases(body={"actions": [remove, add]})
+
+    with opened_candidate(Path(pair.spec(pair.new)), None, None) as (_, candidate):
+        faulty = replace(candidate, client=client_with(opensearch_url, fault))
+        with pytest.raises(OutputError, match=f"was on {pair.live} when the checks began"):
+            promote_past_gates(faulty)
+    assert pair.holder() == other
+    client.indices.delete(index=other)
+
+
+def test_a_page_that_can_not_be_written_hides_no_promotion(
+    pair: Pair, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert embed_job("promote", pair.spec(pair.new), "--force", "--report", pair.queries) == 0
+    said = capfdbinary.readouterr()
+    assert "the canary's page cannot be written" in said.err.decode()
+    assert f"{pair.alias} → {pair.next}" in said.out.decode()
+    assert pair.holder() == pair.next
 
 
 def test_vectors_that_can_not_be_kept_are_told_and_no_more(

@@ -246,6 +246,9 @@ def test_refused_rows_stay_dead_letters_while_they_are_carried(follower: Followe
     corpus.edit(0, "d000003", text="a third text")
     corpus.edit(0, "d000005", text="a fourth text")
     follower.embed()
+    early = follower.redrive()
+    assert (early.landed, early.remaining, early.unsettled) == (0, 2, 1), "a load comes first"
+    assert follower.sent() == []
     report = follower.load()
     assert follower.sent() == ["d000003", "d000005"]
     assert (report.rows.written, report.rows.rejected) == (39, 1)

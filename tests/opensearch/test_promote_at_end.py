@@ -118,6 +118,27 @@ def test_a_model_change_is_promoted_past_its_gates_and_the_oldest_index_goes(
     assert f"<dt>deleted index</dt><dd><code>{index_of(first).index}" in told
 
 
+def test_two_models_runs_do_not_take_the_alias_from_each_other(automatic: Automatic) -> None:
+    """The old one's schedule goes on, so that a rollback finds an index of today."""
+    former = index_of(automatic.run(1)).index
+    page = automatic.report / "canary.html"
+    page.mkdir()
+    moved = automatic.run(2)
+    assert moved.exit_code is ExitCode.OK, moved.report.problems
+    assert index_of(moved).promotion.page is None
+    [note] = index_of(moved).promotion.notes
+    assert "the canary's page could not be written" in note
+    page.rmdir()
+    live = index_of(moved).index
+    left = automatic.run(1, rows=41)
+    assert left.exit_code is ExitCode.OK, left.report.problems
+    [note] = index_of(left).promotion.notes
+    assert note.startswith(f"{former} was replaced by {live}: `embed-job promote SPEC`")
+    assert automatic.holder() == live
+    automatic.promote(1)
+    assert automatic.holder() == former
+
+
 def test_a_new_fingerprint_never_writes_into_the_live_index(
     automatic: Automatic, client: OpenSearch
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from opensearchpy import OpenSearch
-from opensearchpy.exceptions import ConnectionTimeout
+from opensearchpy.exceptions import AuthorizationException, ConnectionTimeout
 
 from embed_job.opensearch.index.open import open_index
 from embed_job.opensearch.index.profile import begin_load
@@ -14,7 +14,7 @@ from embed_job.opensearch.index.promote import promote
 from embed_job.opensearch.index.prune import prune
 from embed_job.opensearch.index.rollback import rollback
 from embed_job.opensearch.target import IndexTarget
-from tests.opensearch.index_targets import client_with, target_of
+from tests.opensearch.index_targets import Killed, client_with, target_of
 
 Make = Callable[[int], IndexTarget]
 
@@ -83,6 +83,40 @@ def test_only_the_live_index_s_promotion_deletes(client: OpenSearch, make: Make)
     rollback(client, targets[2])
     assert prune(client, targets[2]).deleted == ()
     assert there(client, targets[0].alias) == ["001", "002", "003"]
+
+
+def test_what_was_promoted_later_is_not_older(
+    client: OpenSearch, opensearch_url: str, make: Make
+) -> None:
+    """One that was rolled back from, and one whose promotion was broken off before the swap."""
+    oldest, blue, bad, next_ = (make(generation) for generation in (1, 2, 3, 4))
+    for target in (oldest, blue, bad):
+        promote(client, target)
+    rollback(client, bad)
+
+    def fault(number: int, method: str, path: str) -> None:
+        if path.endswith("/_mapping"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        promote(client_with(opensearch_url, fault), next_)
+    assert prune(client, blue).deleted == ()
+    assert there(client, blue.alias) == ["001", "002", "003", "004"]
+
+
+def test_indexes_that_can_not_be_listed_stay_and_are_told_of(
+    client: OpenSearch, opensearch_url: str, make: Make
+) -> None:
+    promote(client, make(1))
+
+    def refuse(path: str, body: object) -> None:
+        if path.endswith("-*"):
+            raise AuthorizationException(403, "security_exception", {"error": "no permissions"})
+
+    pruned = prune(client_with(opensearch_url, refuse=refuse), make(1))
+    assert pruned.deleted == ()
+    [told] = pruned.stayed
+    assert told.startswith("older indexes stay, as they can't be listed")
 
 
 def test_what_is_not_ours_stays(

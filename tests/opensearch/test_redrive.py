@@ -89,12 +89,16 @@ def test_killed_in_the_middle_it_can_be_run_again(
     refused.assert_whole(calm)
 
 
+@pytest.mark.parametrize("lines", [1, None])
 def test_dead_letters_that_do_not_add_up_are_left_to_the_next_load(
-    refused: Load, calm: Undisturbed
+    refused: Load, calm: Undisturbed, lines: int | None
 ) -> None:
+    """lines: that are left; None: the file is gone."""
     receipt = next(one for one in refused.receipts() if one["counts"]["rejected"] == 2)
     path = refused.ledger() / receipt["dead_letters"]
-    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:lines]))
+    if lines is None:
+        path.unlink()
     found = redriven(refused, ExitCode.INCOMPLETE)
     assert (found["landed"], found["withdrawn"]) == (2, 1)
     refused.load()

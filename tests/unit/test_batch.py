@@ -215,9 +215,37 @@ def test_a_window_is_read_when_its_first_batch_is_due() -> None:
 
 
 @given(
+    is_new=st.lists(st.booleans(), max_size=40),
+    under_way=st.integers(1, 4),
+)
+def test_known_windows_are_handed_on_before_many_more_are_read(
+    is_new: list[bool], under_way: int
+) -> None:
+    read: list[Texts] = []
+
+    def windows() -> Iterator[Texts]:
+        for number in range(len(is_new)):
+            read.append(Texts(_tokens([[number]])))
+            yield read[-1]
+
+    def known(window: Texts) -> Known | None:
+        number = int(window.tokens.ids[0])
+        return None if is_new[number] else Known(np.array([0]), np.ones((1, 3), np.float32))
+
+    handed_on: list[Texts] = []
+    engine = SumEngine(under_way=under_way)
+    for done in embed_windows(windows(), engine, batch_tokens=8, known=known):
+        handed_on.append(done.window)
+        assert len(read) - len(handed_on) <= under_way + 4
+    assert handed_on == read
+    assert len(read) == len(is_new)
+    assert sum(map(len, engine.batches)) == sum(is_new)
+
+
+@given(
     windows=st.lists(
         st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=5), st.booleans()), max_size=9),
-        max_size=4,
+        max_size=9,
     ),
     under_way=st.integers(1, 3),
 )

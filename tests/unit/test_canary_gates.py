@@ -53,6 +53,7 @@ def test_without_judgements_there_is_nothing_to_hold() -> None:
 def test_a_live_index_that_finds_nothing_sets_no_bar() -> None:
     _, judged = checks_of(replace(FOUND, old_ndcg=0.0, new_ndcg=0.0), LIMITS)
     assert judged.ok
+    assert judged.detail.endswith("are their names those of doc_id?")
 
 
 @pytest.mark.parametrize(("limit", "ok"), [(3.0, True), (2.9, False)])

@@ -138,6 +138,12 @@ def test_the_scheduler_s_role_is_for_this_account_and_this_spec() -> None:
     assert policies.notify is not None
     [told] = policies.notify["Statement"]
     assert told["Action"] == ["sns:Publish"]
+    assert "Condition" not in told  # EventBridge's documentation: topics take none of it
+    queue = "arn:aws:sqs:eu-west-1:123456789012:told"
+    of_a_queue = make_policies(nightly(f"schedule.notify_arn={queue}")).notify
+    assert of_a_queue is not None
+    [told] = of_a_queue["Statement"]
+    assert told["Action"] == ["sqs:SendMessage"]
     assert told["Condition"] == {
         "ArnEquals": {
             "aws:SourceArn": "arn:aws:events:eu-west-1:123456789012:rule/embed-job-kb-nightly"
@@ -194,6 +200,13 @@ def test_rules(override: str, where: str, what: str) -> None:
     found = problems(override)
     assert list(found) == [where]
     assert found[where].startswith(what)
+
+
+def test_every_minute_is_too_often_and_within_the_window() -> None:
+    assert problems('schedule.cron="* * * * *"') == {
+        "schedule.cron": "warning: fires every 1 minute",
+        "schedule.flexible_window_min": "warning: 15 minutes reach to the next run",
+    }
 
 
 def test_nothing_is_said_of_a_schedule_on_this_machine() -> None:

@@ -82,7 +82,9 @@ def test_five_fields_as_six(unix: str, ours: str) -> None:
         ("@reboot", "no time"),
         ("@hourli", "none of @yearly"),
         ("cron(0 3 * * ? *", "bracket"),
-        ("", "1 fields"),
+        ("now", "1 field,"),
+        ("", "0 fields"),
+        ("rate(1 day)", "set schedule.rate"),
     ],
 )
 def test_what_can_not_be_said_is_refused_with_the_reason(text: str, why: str) -> None:
@@ -161,8 +163,12 @@ def test_rates(given: str, text: str, every: timedelta) -> None:
     assert next(found.firings(later, since=since)) == since + 6 * every
 
 
+def test_the_next_times_of_the_longest_rate_have_a_date() -> None:
+    assert len(times(of(rate="99999 days"), "2026-03-28", 3)) == 3
+
+
 @pytest.mark.parametrize(
-    "rate", ["0 days", "2 weeks", "1.5 days", "-1 day", "day", "1 day 2 hours"]
+    "rate", ["0 days", "2 weeks", "1.5 days", "-1 day", "day", "1 day 2 hours", "100000 days"]
 )
 def test_what_is_no_rate(rate: str) -> None:
     with pytest.raises(SpecError):

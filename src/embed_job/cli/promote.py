@@ -41,15 +41,20 @@ def promote_command(
     moved, where a gate does not hold. Where the alias is on the index already, nothing is checked.
     """
     from embed_job.cli.candidate import opened_candidate, write_page
+    from embed_job.cli.program import print_line
     from embed_job.cli.promotion_summary import print_json, print_promoted
     from embed_job.cli.spec_argument import as_typed
-    from embed_job.errors import ExitCode
+    from embed_job.errors import ExitCode, OutputError
     from embed_job.opensearch.promotion.promote import promote_past_gates
 
     with opened_candidate(spec, overrides, bundle) as (job, candidate):
         promoted = promote_past_gates(candidate, force=force)
-    passage = promoted.passage
-    page = write_page(passage.page if passage else None, report, job)
+    passage, page = promoted.passage, None
+    try:
+        page = write_page(passage.page if passage else None, report, job)
+    except OutputError as error:
+        # The alias may have been moved: what became of that is told, whatever else fails.
+        print_line("yellow", str(error))
     if as_json:
         print_json(promoted, page)
     else:

@@ -70,3 +70,7 @@ def _print(result: Redriven, named: str) -> None:
     if result.withdrawn:
         told = f"the dead letters of {plural(result.withdrawn, 'split')} don't add up"
         console.print(Text(f"  ✗ {told}: embed-job load {named} sends their rows again", "red"))
+    if result.unsettled:
+        told = f"the output has changed since rows of {plural(result.unsettled, 'split')} were "
+        told += f"refused: embed-job load {named}, then redrive again"
+        console.print(Text(f"  ✗ {told}", "red"))

@@ -223,7 +223,7 @@ def decode_record(key: str, data: bytes, kind: type[R]) -> R:
         raise OutputError(
             key,
             f"is not a {kind.__name__} of this version: {error.errors()[0]['msg']}",
-            "Upgrade to the version that wrote it, or name another output folder.",
+            "Use the version that wrote it, or name another output folder.",
         ) from None
 
 

@@ -9,6 +9,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -114,9 +115,12 @@ def objections(commits: Commits, ending: Ending, base: JobManifest | None) -> li
     present = (name for split in ending.planned for name, _ in ending.live[split].source.files)
     absent = absent_files(leaving, chain(present, ending.without_splits))
     allowed = ending.spec.refresh.max_delete_fraction
-    gone = _gone(commits, ending, base, leaving) if allowed < 1 else None
+    try:
+        gone = _gone(commits, ending, base, leaving) if allowed < 1 else None
+    except FileNotFoundError as error:
+        return [ids_are_lost(str(error.filename or error))]
     documents = base.counts.documents.written
-    too_many = gone is not None and gone.count > allowed * documents
+    too_many = gone is not None and is_over(gone.count, documents, allowed)
     # Of many, some are asked for, to tell a listing that is cut short from a corpus that shrank.
     asked = absent[:: -(-len(absent) // _MAX_SAMPLED)] if too_many and absent else absent
     if there := still_there(asked, ending.size_of):
@@ -142,15 +146,16 @@ def _examples(
     store: Store, folder: str, leaving: Sequence[SplitManifest], gone: Gone
 ) -> Iterator[str]:
     named = 0
-    for manifest in leaving:
-        if not np.isin(ids_of(store, folder, manifest), gone.sample).any():
-            continue
-        for doc_id in doc_ids_of(store, folder, manifest):
-            if np.isin(hash_ids([doc_id]), gone.sample)[0]:
-                yield doc_id
-                named += 1
-                if named == _MAX_NAMED:
-                    return
+    with suppress(FileNotFoundError):  # a part that is lost names nothing
+        for manifest in leaving:
+            if not np.isin(ids_of(store, folder, manifest), gone.sample).any():
+                continue
+            for doc_id in doc_ids_of(store, folder, manifest):
+                if np.isin(hash_ids([doc_id]), gone.sample)[0]:
+                    yield doc_id
+                    named += 1
+                    if named == _MAX_NAMED:
+                        return
 
 
 _UNTOUCHED = "so nothing was committed as the job, retired or deleted"
@@ -167,15 +172,33 @@ def incomplete_listing(there: Sequence[str], absent: int) -> str:
     )
 
 
+def ids_are_lost(key: str) -> str:
+    """The sentence where nobody can tell how much is gone. key: the file that is missing."""
+    return (
+        f"{key} of the last generation is lost, so that nobody can tell which of its documents are "
+        f"gone, {_UNTOUCHED}: bring it back, or check the input and run or submit again with --set "
+        "refresh.max_delete_fraction=1, which embeds nothing again"
+    )
+
+
+def is_over(count: int, of: int, allowed: float) -> bool:
+    """Whether a deletion is more than the share that is allowed, of so many.
+
+    Divided, as too_many_gone does, so that the share that it names is enough.
+    """
+    return count > 0 and count / of > allowed
+
+
 def too_many_gone(count: int, documents: int, some: Iterable[str], allowed: float) -> str:
     """The sentence of the second guard. count: documents that are gone, of so many; some: ids of
     them; allowed: what share may go."""
     share = count / documents
     needed = min(1.0, math.ceil(share * 1000) / 1000)
     ids = ", ".join(repr(doc_id[:60]) for doc_id in some)
+    named = f"such as {ids}, " if ids else ""
     return (
         f"{count:,} of the {documents:,} documents of the last generation are not in the input "
-        f"any more ({share:.1%}), such as {ids}, {_UNTOUCHED}: check the input; if they are really "
+        f"any more ({share:.1%}), {named}{_UNTOUCHED}: check the input; if they are really "
         f"gone, run or submit again with --set refresh.max_delete_fraction={needed:g} (now "
         f"{allowed:g}), which embeds nothing again"
     )

@@ -14,13 +14,25 @@ from embed_job.errors import OutputError, SpecError
 from embed_job.plan import describe
 from embed_job.report.model import SampleInfo
 from embed_job.source.listing import list_input
-from embed_job.spec import Fields, InputSpec, JobSpec, ModelSpec, Output, ParquetOutput
+from embed_job.spec import (
+    Fields,
+    InputSpec,
+    JobSpec,
+    ModelSpec,
+    Output,
+    ParquetOutput,
+    RefreshSpec,
+)
 from embed_job.storage import resolve, store_for
 from embed_job.storage.local import LocalStore
 
 DRY_RUN = "dry-run"
 DEFAULT_BUNDLE = Path("models/default")
 _STDLIB_FILE = "stdlib.jsonl"
+
+_ANOTHER_SAMPLE = RefreshSpec(reuse=False, keep_generations=0, max_delete_fraction=1)
+"""What a sample lacks of the one before is not gone from the input; and to take over what that one
+has embedded would tell nothing of the machine's speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,7 @@ def prepare_dry_run(spec: JobSpec | None, *, size: str, seed: int, folder: Path)
     dry = spec.model_copy(
         update={
             "name": DRY_RUN,
+            "refresh": _ANOTHER_SAMPLE,
             "input": spec.input.model_copy(update={"uri": str(shard)}),
             "outputs": (
                 Output(parquet=spec.parquet.model_copy(update={"uri": str(vectors), "text": True})),

@@ -67,7 +67,10 @@ class LocalStore:
                 )
 
     def stat(self, key: str) -> StoredFile:
-        return StoredFile(key, Path(key).stat().st_size, None)
+        path = Path(key)
+        if not path.exists() or path.is_dir():  # a folder is no key
+            raise FileNotFoundError(key)
+        return StoredFile(key, path.stat().st_size, None)
 
     def open_range(
         self,

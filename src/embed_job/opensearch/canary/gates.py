@@ -30,6 +30,8 @@ def _judged(found: Comparison, limits: CanarySpec) -> Check:
     least = limits.min_ndcg_ratio * found.old_ndcg
     told = f"nDCG@10 {found.old_ndcg:.3f} → {found.new_ndcg:.3f} over {found.judged:,} judged "
     told += f"queries; at least {least:.3f}"
+    if not found.old_ndcg and not found.new_ndcg:
+        told += "; neither index finds a judged document: are their names those of doc_id?"
     return Check(JUDGED, found.new_ndcg >= least, told, figure=found.new_ndcg)
 
 

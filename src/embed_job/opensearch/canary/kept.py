@@ -34,7 +34,7 @@ def keep_vectors(
         }
     ).replace_schema_metadata({_MODEL: model_fingerprint.encode()})
     data = io.BytesIO()
-    pq.write_table(table, data)
+    pq.write_table(table, data, write_page_checksum=True)
     store.replace(_key(store, folder), data.getvalue())
 
 
@@ -44,9 +44,18 @@ def kept_vectors(
     """The vectors of these texts, float32 [texts, dimension]; None where one of them is not kept,
     or they are another model's, or the file is damaged."""
     try:
-        table = pq.read_table(io.BytesIO(store.read(_key(store, folder))))
-    except (FileNotFoundError, pa.ArrowInvalid):
+        data = store.read(_key(store, folder))
+    except FileNotFoundError:
         return None
+    try:
+        return _vectors_of(data, texts, model_fingerprint)
+    except (OSError, ValueError, LookupError, AttributeError):
+        # A damaged page is an OSError of pyarrow's; damaged names and types are the others.
+        return None
+
+
+def _vectors_of(data: bytes, texts: Sequence[str], model_fingerprint: str) -> Vectors | None:
+    table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
     if (table.schema.metadata or {}).get(_MODEL) != model_fingerprint.encode():
         return None
     places = {digest: row for row, digest in enumerate(table.column("text").to_pylist())}

@@ -26,12 +26,16 @@ def prune(client: OpenSearch, target: IndexTarget, *, patience: Patience = PATIE
     """Delete the alias's older indexes but for `keep_indexes` of them, the target's included.
 
     Only such as have a name that we gave, say in their record that they are of this alias, and
-    had it before. Never the live index, the one that it replaced, one that another alias is on,
-    or one that is being loaded. Each goes in one request with a look at the alias: where somebody
-    has moved it, nothing goes. An index that can't be deleted stays, and is told of.
+    had it before the target's. Never the live index, the one that it replaced, one that another
+    alias is on, or one that is being loaded. Each goes in one request with a look at the alias:
+    where somebody has moved it, nothing goes. An index that can't be deleted stays, and is told of.
     """
     alias, _ = alias_of(target)
-    siblings = siblings_of(client, target, patience)
+    try:
+        siblings = siblings_of(client, target, patience)
+    except OutputError as error:
+        # The alias is where it should be; the next promotion looks again.
+        return Pruned(stayed=(f"older indexes stay, as they can't be listed: {error.what}",))
     live = next((one for one in siblings if one.name == target.name), None)
     if live is None or alias not in live.aliases:
         return Pruned()
@@ -45,9 +49,14 @@ def prune(client: OpenSearch, target: IndexTarget, *, patience: Patience = PATIE
 
 
 def _older(siblings: list[Sibling], live: Sibling, alias: str, *, keep: int) -> Iterator[Sibling]:
-    """Those beyond the ones to keep: the live one, the one that it replaced, then by promotion."""
+    """Those beyond the ones to keep: the live one, the one that it replaced, then by promotion.
+
+    A higher number than the live one's is of an index that was rolled back from, or of one whose
+    promotion was broken off: neither is older.
+    """
     needed = {live.name, live.meta.previous}
-    others = [one for one in siblings if one.name not in needed and one.meta.promoted]
+    had_it = range(1, live.meta.promoted)
+    others = [one for one in siblings if one.name not in needed and one.meta.promoted in had_it]
     spare = keep - sum(name is not None for name in needed)
     return (one for one in others[spare:] if one.has_own_name(alias))
 

@@ -124,7 +124,7 @@ class LoadLedger:
         so already."""
         known, read = self.letters(former), origin.rows + stale
         same = former.counts.read == read and former.held_by == origin.held_by
-        if same and known == list(letters):
+        if same and known == list(letters) and len(known) == former.counts.rejected:
             return former
         receipt = former.model_copy(
             update={
@@ -132,7 +132,7 @@ class LoadLedger:
                 "counts": Counts(read=read, written=read - len(letters), rejected=len(letters)),
                 "refused_by_reason": dict(Counter(letter.kind for letter in letters)),
                 "dead_letters": former.dead_letters
-                if known == list(letters)
+                if known and known == list(letters)
                 else self.write_letters(former.origin, letters),
             }
         )
@@ -160,11 +160,16 @@ class LoadLedger:
         return name
 
     def letters(self, receipt: Receipt) -> list[IndexLetter]:
-        """The refused rows that a receipt counts. Raises OutputError where the file is damaged."""
+        """The refused rows that a receipt counts; none where the file is gone, which is for the
+        caller to count. Raises OutputError where it is damaged."""
         if receipt.dead_letters is None:
             return []
         key = self.key(receipt.dead_letters)
-        return decode_letters(self._store.read(key), where=key)
+        try:
+            data = self._store.read(key)
+        except FileNotFoundError:
+            return []
+        return decode_letters(data, where=key)
 
     def claim_generation(self, *, run: str, host: str) -> int:
         """The generation that a run writes with: its own, if one of its hosts has claimed one

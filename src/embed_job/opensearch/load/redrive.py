@@ -27,13 +27,15 @@ from embed_job.opensearch.serverless.sweep import sweep_duplicates
 class Redriven:
     """What came of dead letters. landed, remaining: rows. withdrawn: origins whose dead letters are
     not those that their receipt counts, so that the next load sends every row of them again.
-    stopped: a signal came before all were sent."""
+    unsettled: origins that the output has changed since their rows were refused: a load finds out
+    first which of these rows are live. stopped: a signal came before all were sent."""
 
     index: str
     landed: int
     remaining: int
     remaining_by_reason: dict[str, int]
     withdrawn: int
+    unsettled: int
     stopped: bool
 
 
@@ -85,6 +87,7 @@ def redrive(
         remaining=sum(left.values()),
         remaining_by_reason=dict(left.most_common()),
         withdrawn=withdrawn,
+        unsettled=len(cases) - len(ready),
         stopped=sent < len(ready),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from embed_job.commit.gone import is_over
 from embed_job.opensearch.load.reconcile import Doubt
 
 
@@ -49,7 +50,7 @@ def objection(stale: Stale, *, rows: int, max_fraction: float) -> str | None:
             f"the output is empty, but the index holds {stale.total:,} documents; nothing was "
             "deleted: check input.uri, and delete the index if the corpus is really gone"
         )
-    if stale.documents > max_fraction * stale.total:
+    if is_over(stale.documents, stale.total, max_fraction):
         return (
             f"{stale.documents:,} of the index's {stale.total:,} documents are not in the output "
             "any more; nothing was deleted: check that the input is whole, or raise "

@@ -12,8 +12,10 @@ from embed_job.opensearch.canary.run import Candidate, keep_queries
 from embed_job.opensearch.client import connect
 from embed_job.opensearch.errors import explained
 from embed_job.opensearch.index.alias import alias_of, described, holder_of
+from embed_job.opensearch.index.meta import describe_index, meta_of
 from embed_job.opensearch.load.load import LoadResult
 from embed_job.opensearch.patience import PATIENT
+from embed_job.opensearch.promotion.gates import Passage
 from embed_job.opensearch.promotion.promote import Promoted, promote_past_gates
 from embed_job.opensearch.target import IndexTarget
 from embed_job.progress import Progress
@@ -31,14 +33,14 @@ def promote_at_end(
     progress: Progress,
 ) -> LoadResult:
     """The result of a load once what the spec wants after it is done: with promote: auto the
-    index passes its gates and gets the alias, unless somebody has rolled back from it; with a
-    canary the queries' vectors are kept.
+    index passes its gates and gets the alias, unless it had that before and was rolled back from
+    or replaced; with a canary the queries' vectors are kept.
 
     Nothing is done where the load was no success. dataset: the output as committed; bundle: of the
     model that made it; write_page: puts the canary's page somewhere, and tells where.
 
-    Raises no UserError: whatever goes wrong is a problem of the result, as the output and the index
-    are there.
+    Raises neither UserError nor OSError: whatever goes wrong is a problem of the result, as the
+    output and the index are there.
     """
     output = spec.opensearch
     if output is None or loaded.problems or loaded.report is None or not loaded.report.finished:
@@ -51,8 +53,8 @@ def promote_at_end(
             candidate = Candidate(client, target, dataset, bundle)
             if output.promote == "manual" or _is_live(candidate):
                 return _kept(candidate, loaded)
-            if _is_withdrawn(candidate):
-                return _left(loaded, target)
+            if why := _why_left(candidate):
+                return _left(loaded, target, why)
             progress.event("index", step=f"checking {target.name} before its promotion")
             promoted = promote_past_gates(candidate)
     except (UserError, OSError) as error:
@@ -65,16 +67,25 @@ def _is_live(candidate: Candidate) -> bool:
     return holder_of(candidate.client, alias, where=where) == candidate.target.name
 
 
-def _is_withdrawn(candidate: Candidate) -> bool:
-    _, meta = described(candidate.client, candidate.target, PATIENT)
-    return meta.withdrawn
+def _why_left(candidate: Candidate) -> str | None:
+    """Why only a person may put the alias on the index; None: a run may."""
+    client, target = candidate.client, candidate.target
+    _, meta = described(client, target, PATIENT)
+    if meta.withdrawn:
+        return "was rolled back from"
+    alias, where = alias_of(target)
+    live = holder_of(client, alias, where=where)
+    found = describe_index(client, live, where=where, patience=PATIENT) if live else None
+    successor = meta_of(found or {})
+    # Else two schedules, of the old model and of the new one, would take it from each other.
+    if successor is not None and 0 < meta.promoted < successor.promoted:
+        return f"was replaced by {live}"
+    return None
 
 
-def _left(loaded: LoadResult, target: IndexTarget) -> LoadResult:
-    """The result where somebody has rolled back from the index."""
-    note = (
-        f"{target.name} was rolled back from: `embed-job promote SPEC` puts the alias on it again"
-    )
+def _left(loaded: LoadResult, target: IndexTarget, why: str) -> LoadResult:
+    """The result where only a person may promote the index."""
+    note = f"{target.name} {why}: `embed-job promote SPEC` puts the alias on it again"
     report = PromotionReport(alias=str(target.alias), promoted=False, notes=(note,))
     return _with(loaded, report)
 
@@ -97,7 +108,7 @@ def _failed(loaded: LoadResult, target: IndexTarget, error: UserError | OSError)
         error = OutputError(target.name, str(error), "")
     problem = (
         f"the index {target.name} is loaded, but what follows failed: {str(error).rstrip('. ')}. "
-        "The alias was not moved: `embed-job promote SPEC` goes on"
+        "`embed-job promote SPEC` tells where the alias is, and goes on"
     )
     return replace(loaded, problems=(*loaded.problems, problem), exit_code=error.exit_code)
 
@@ -110,7 +121,7 @@ def _told(
 ) -> LoadResult:
     """The result with what became of the alias, and with a problem where it was not moved."""
     passage, promotion = promoted.passage, promoted.promotion
-    page = write_page(passage.page) if passage and passage.page else None
+    page, notes = _written(passage, write_page)
     failed = passage.failed if passage else ()
     canary = [one.detail for one in passage.canary if one.figure is not None] if passage else []
     report = PromotionReport(
@@ -123,7 +134,7 @@ def _told(
         page=page,
         deleted=promoted.pruned.deleted,
         stayed=promoted.pruned.stayed,
-        notes=passage.notes if passage else (),
+        notes=notes,
     )
     problems = loaded.problems
     if failed:
@@ -135,3 +146,15 @@ def _told(
         )
     code = ExitCode.INCOMPLETE if problems else loaded.exit_code
     return replace(_with(loaded, report), problems=problems, exit_code=code)
+
+
+def _written(
+    passage: Passage | None, write_page: Callable[[bytes], str]
+) -> tuple[str | None, tuple[str, ...]]:
+    """Where the canary's page is, and the notes; one of them, where it can't be written."""
+    if passage is None or passage.page is None:
+        return None, passage.notes if passage else ()
+    try:
+        return write_page(passage.page), passage.notes
+    except (UserError, OSError) as error:
+        return None, (*passage.notes, f"the canary's page could not be written: {error}")

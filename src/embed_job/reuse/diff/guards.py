@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from embed_job.commit.gone import absent_files, incomplete_listing, still_there, too_many_gone
+from embed_job.commit.gone import (
+    absent_files,
+    incomplete_listing,
+    is_over,
+    still_there,
+    too_many_gone,
+)
 from embed_job.manifest import SplitManifest
 from embed_job.plan import Plan
 from embed_job.reuse.diff.facts import DocumentFacts
@@ -25,13 +31,13 @@ def refusals(
     Each file that the listing lacks is asked for by its name; where too much is gone anyway, some.
     """
     limit = plan.spec.refresh.max_delete_fraction
-    is_over = documents.gone > limit * documents.before
+    is_refused = is_over(documents.gone, documents.before, limit)
     absent = absent_files(replaced, (file.name for file in plan.listing.files))
-    step = -(-len(absent) // MAX_ASKED) if is_over and absent else 1
+    step = -(-len(absent) // MAX_ASKED) if is_refused and absent else 1
     source = store_for(plan.place.source_uri)
     folder = input_folder(plan.listing, plan.spec.input.uri)
     there = still_there(absent[::step], lambda name: source.stat(join(folder, name)).size)
     if there:
         yield incomplete_listing(there, len(absent))
-    elif is_over:
+    elif is_refused:
         yield too_many_gone(documents.gone, documents.before, gone_ids, limit)
