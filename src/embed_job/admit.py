@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
+from operator import attrgetter
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -17,6 +18,8 @@ _BLOCK_RECORDS = 1024
 _BLOCK_CHARACTERS = 1 << 20
 
 Records = Iterable[Document | Rejection]
+
+_file_of = attrgetter("key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class Admission:
         return Admitted(admitted, np.concatenate(ids))
 
     def _distinct(self, candidates: list[Document]) -> Admitted:
-        ids = hash_ids(document.doc_id for document in candidates)
+        ids = hash_ids([document.doc_id for document in candidates])
         repeated = self.seen.add(ids)
         if not repeated.any():
             return Admitted(candidates, ids)
@@ -153,10 +156,6 @@ class Admission:
         while self.seen.add(hash_ids([f"{document.doc_id}~{number}"]))[0]:
             number += 1
         return document._replace(doc_id=f"{document.doc_id}~{number}")
-
-
-def _file_of(record: Document | Rejection) -> str:
-    return record.key
 
 
 def _block(records: Iterator[Document | Rejection]) -> list[Document | Rejection]:

@@ -19,7 +19,7 @@ Hashes = npt.NDArray[np.uint64]
 def hash_ids(doc_ids: Iterable[str]) -> Hashes:
     """64-bit hashes of ids, in their order."""
     return np.frombuffer(
-        b"".join(blake2b(doc_id.encode(), digest_size=8).digest() for doc_id in doc_ids),
+        b"".join([blake2b(doc_id.encode(), digest_size=8).digest() for doc_id in doc_ids]),
         dtype=np.uint64,
     )
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embed_job.reuse.diff.before import HELD, Before, Change
+from embed_job.reuse.diff.before import HELD, Before, Change, held_table
 
 small = st.integers(0, 6)
 rows = st.lists(st.tuples(small, st.integers(0, 3), st.integers(1, 3)), max_size=25)
@@ -22,8 +22,11 @@ def table(folder: str, held: list[tuple[int, int, int]], *, blocks: int) -> Befo
     for at, (head, document, text) in enumerate(held):
         # Spread over the range of heads, as hashes are.
         entries[at] = (head << 60, document, text, at)
-    parts = np.array_split(entries, blocks)
-    return Before(Path(folder, "table"), parts, documents=len(held))
+    made = held_table(Path(folder, "table"), documents=len(held))
+    for block in np.array_split(entries, blocks):
+        made.add(block)
+    made.close()
+    return Before(Path(folder, "table"))
 
 
 def hashes(numbers: list[int]) -> npt.NDArray[np.uint64]:

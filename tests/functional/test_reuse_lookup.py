@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from embed_job.manifest import SplitCounts, SplitManifest, SplitSource, StageTim
 from embed_job.reuse.build import build_lookup
 from embed_job.reuse.document_hash import as_keys
 from embed_job.reuse.ledger import LedgerWriter, decode_ledger, keys_of, make_entries, numbers_of
-from embed_job.reuse.lookup import CONTENT, Lookup
+from embed_job.reuse.lookup import CONTENT, FACTS, Lookup
 from embed_job.reuse.sorted_table import Entries, SortedTable, mapped
 from embed_job.reuse.splits import EarlierSplit
 from embed_job.sink import Part
@@ -189,3 +190,12 @@ def test_a_table_is_sorted_whatever_the_number_of_its_shards(tmp_path: Path) -> 
     assert (made[0] == expected).all()
     assert (made[1 << 23] == expected).all()
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_full_disk_is_told_as_one(splits: Splits, tmp_path: Path) -> None:
+    splits.add([Row(key(1), 0, key(2))])
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / FACTS).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as raised:
+        splits.lookup()
+    assert raised.value.errno == errno.ENOSPC

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +34,27 @@ class Built:
     without: tuple[str, ...]
 
 
+Seen = Callable[[EarlierSplit, pa.Table | LedgerError], None]
+"""Is shown a split's ledger, or why there is none."""
+
+
+def _nobody(*_: object) -> None:
+    """Nobody else wants to see a ledger."""
+
+
 def build_lookup(
-    folder: Path, store: Store, splits: Sequence[EarlierSplit], *, truncates_at: int | None
+    folder: Path,
+    store: Store,
+    splits: Sequence[EarlierSplit],
+    *,
+    truncates_at: int | None,
+    seen: Seen = _nobody,
 ) -> Built:
     """Leave in a folder what :class:`embed_job.reuse.lookup.Lookup` reads.
 
     Of equal documents and texts, that of the earlier split in the sequence is kept. Memory: about
-    80 MB and a few ledgers, whatever the number of rows; disk: 108 bytes a row.
+    80 MB and a few ledgers, whatever the number of rows; disk: 108 bytes a row. seen: is shown each
+    split that has rows, in their order.
     """
     folder.mkdir(parents=True, exist_ok=True)
     splits = [split for split in splits if split.manifest.parts]
@@ -52,6 +66,7 @@ def build_lookup(
     rows = 0
     with (folder / FACTS).open("wb") as facts:
         for split, found in _ledgers(store, splits, truncates_at):
+            seen(split, found)
             if isinstance(found, LedgerError):
                 without.append(f"split {split.manifest.split[:12]}: {found}")
                 continue
@@ -61,7 +76,8 @@ def build_lookup(
                 catalog.append((key, rows, part.rows, part.bytes, part.sha256))
                 rows += part.rows
             bounds = np.array([part[1] for part in catalog[-len(split.manifest.parts) :]])
-            _add(found, first, bounds - first, documents, contents).tofile(facts)
+            entries = _add(found, first, bounds - first, documents, contents)
+            facts.write(entries.data)  # tofile says nothing of a full disk
     documents.close()
     contents.close()
     # Parts that are unpacked there later leave at least half of it to others.

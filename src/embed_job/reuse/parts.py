@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import logging
 import os
 import shutil
@@ -27,6 +28,13 @@ _BLOCK_BYTES = 1 << 20
 _BATCH_ROWS = 1024
 _MAPPED_BYTES = 128 << 20
 """Unpacked parts that are held mapped at a time; one of more is held alone."""
+
+_HELD_BYTES = 16 << 20
+"""A part of no more is fetched into memory. To make and to delete a file for each part of a
+megabyte costs as much as to read it."""
+
+_LOCKS = 64
+"""Files that parts share for their locks, for the same reason."""
 
 
 _log = logging.getLogger(__name__)
@@ -132,7 +140,7 @@ class EarlierParts:
         path = self._folder / f"{number}.arrow"
         unpacked = self._map(path)
         if unpacked is None:
-            with _alone(self._folder / f"{number}.lock"):
+            with _alone(self._folder / f"{number % _LOCKS}.lock"):
                 unpacked = self._map(path)
                 if unpacked is None and not path.with_suffix(".bad").exists():
                     self._unpack(self._parts[number], path)
@@ -164,9 +172,9 @@ class EarlierParts:
         """Leave the part at path; a mark beside it where it can't be had."""
         fetched, made = path.with_suffix(".parquet"), path.with_suffix(".making")
         try:
-            self._fetch(earlier, fetched)
+            source = self._fetch(earlier, fetched)
             self._make_room(2 * earlier.part.bytes)
-            self._convert(fetched, made)
+            self._convert(source, made)
             made.rename(path)
         except _UnfitError as error:
             path.with_suffix(".bad").touch()
@@ -175,24 +183,34 @@ class EarlierParts:
             fetched.unlink(missing_ok=True)
             made.unlink(missing_ok=True)
 
-    def _fetch(self, earlier: EarlierPart, path: Path) -> None:
-        """Raises _UnfitError where the part is not there, or not what its manifest says."""
-        digest = hashlib.sha256()
+    def _fetch(self, earlier: EarlierPart, path: Path) -> Path | pa.BufferReader:
+        """The part's file: at path, or in memory where it is small.
+
+        Raises _UnfitError where it is not there, or not what its manifest says.
+        """
+        digest, size, part = hashlib.sha256(), 0, earlier.part
+        is_small = part.bytes <= _HELD_BYTES
         try:
-            with closing(self._store.open_range(earlier.key)) as stream, path.open("wb") as file:
-                while block := stream.read(_BLOCK_BYTES):
+            with (
+                closing(self._store.open_range(earlier.key)) as stream,
+                io.BytesIO() if is_small else path.open("wb") as file,
+            ):
+                while size <= part.bytes and (block := stream.read(_BLOCK_BYTES)):
+                    size += len(block)
                     digest.update(block)
                     file.write(block)
+                source = pa.BufferReader(file.getvalue()) if isinstance(file, io.BytesIO) else path
         except FileNotFoundError:
             raise _UnfitError("it is missing") from None
         except InputError as error:
             raise _UnfitError(error.what) from error
-        if digest.hexdigest() != earlier.part.sha256:
+        if digest.hexdigest() != part.sha256:
             raise _UnfitError("it is damaged: its sha256 is not that of its manifest")
+        return source
 
-    def _convert(self, path: Path, made: Path) -> None:
+    def _convert(self, source: Path | pa.BufferReader, made: Path) -> None:
         """Raises _UnfitError where the part has not the columns of the output."""
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(source) as file:
             if not file.schema_arrow.equals(self._schema):
                 raise _UnfitError("it has other columns than the output")
             with pa.ipc.new_file(str(made), self._schema) as writer:

@@ -16,12 +16,18 @@ from embed_job.storage import Store, join
 MAX_PART_BYTES = 256 << 20
 """A part that has grown to this is closed and the next begun."""
 
+_GROUP_ROWS = 1_024
+_GROUP_BYTES = 4 << 20
+"""Fewer rows wait for the next ones: a row group of a few costs as much as one of some hundred, to
+write and to read."""
+
 
 class ParquetSink:
     """A :class:`embed_job.sink.SplitSink` that writes ``part-<split>-<attempt>-<n>.parquet``.
 
     Guarantee: once ``close`` returns, its parts are durable and verified; until the manifest
-    names them nobody reads them. Memory: one call's rows and what Parquet buffers of them.
+    names them nobody reads them. Memory: one call's rows, or _GROUP_BYTES of several calls, and
+    what Parquet buffers of them.
     """
 
     def __init__(
@@ -44,19 +50,32 @@ class ParquetSink:
         self._max_part_bytes = max_part_bytes
         self._parts: list[Part] = []
         self._writer: pq.ParquetWriter | None = None
+        self._held: list[pa.RecordBatch] = []
         self._rows = 0
 
     def write(self, rows: pa.RecordBatch) -> None:
         if rows.num_rows == 0:
             return
+        self._held.append(rows)
+        held_rows = sum(batch.num_rows for batch in self._held)
+        held_bytes = sum(batch.nbytes for batch in self._held)
+        if held_rows >= _GROUP_ROWS or held_bytes >= min(_GROUP_BYTES, self._max_part_bytes):
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what is held as one row group."""
+        if not self._held:
+            return
+        rows, self._held = pa.Table.from_batches(self._held, self._schema), []
         if self._writer is None:
             self._writer = self._open()
-        self._writer.write_batch(rows, row_group_size=rows.num_rows)
+        self._writer.write_table(rows, row_group_size=rows.num_rows)
         self._rows += rows.num_rows
         if self._path.stat().st_size >= self._max_part_bytes:
             self._finish_part()
 
     def close(self) -> list[Part]:
+        self._flush()
         if self._writer is not None:
             self._finish_part()
         return self._parts

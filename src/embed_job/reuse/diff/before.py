@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from embed_job.ids import Hashes
+from embed_job.reuse.ledger import keys_of, numbers_of
 from embed_job.reuse.sorted_table import Entries, SortedTable, mapped
 
 HELD = np.dtype([("head", "<u8"), ("document", "<u8"), ("text", "<u8"), ("split", "<u4")])
@@ -35,6 +37,23 @@ class Change(IntEnum):
     UNCHANGED = 4
 
 
+def held_table(folder: Path, *, documents: int) -> SortedTable:
+    """Takes entries of HELD, for Before. documents: about how many there are going to be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return SortedTable(folder, _NAME, entries=documents, distinct=lambda entries: entries)
+
+
+def held_of(ledger: pa.Table, number: int) -> Entries:
+    """The documents of a split by its ledger, as HELD. number: the split's."""
+    first = np.flatnonzero(numbers_of(ledger, "chunk", np.int32) == 0)
+    held = np.zeros(len(first), dtype=HELD)
+    held["head"] = numbers_of(ledger, "doc", np.uint64)[first]
+    held["document"] = keys_of(ledger, "document")["head"][first]
+    held["text"] = numbers_of(ledger, "text", np.uint64)[first]
+    held["split"] = number
+    return held
+
+
 class Before:
     """Documents by the hash of their ids, and which of them are in the input still.
 
@@ -42,13 +61,8 @@ class Before:
     a document.
     """
 
-    def __init__(self, folder: Path, blocks: Iterable[Entries], *, documents: int) -> None:
-        """blocks: of HELD; documents: about how many there are. Memory: as of SortedTable."""
-        folder.mkdir(parents=True, exist_ok=True)
-        table = SortedTable(folder, _NAME, entries=documents, distinct=lambda entries: entries)
-        for block in blocks:
-            table.add(block)
-        table.close()
+    def __init__(self, folder: Path) -> None:
+        """folder: in which a table of :func:`held_table` was closed."""
         self._heads: Hashes = mapped(folder / f"{_NAME}.heads", np.dtype("<u8"))
         self._held = mapped(folder / f"{_NAME}.entries", HELD)
         self._seen = np.zeros(len(self._heads), dtype=np.bool_)

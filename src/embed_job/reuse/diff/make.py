@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from embed_job.admit import Admission
 from embed_job.chunk.chunker import Chunker
@@ -17,17 +18,16 @@ from embed_job.commit.id_hashes import all_ids
 from embed_job.ids import SeenIds, hash_ids
 from embed_job.manifest import JobManifest, SplitManifest
 from embed_job.plan import Plan
-from embed_job.reuse.build import build_lookup
-from embed_job.reuse.diff.before import HELD, Before, Change
+from embed_job.reuse.build import Seen, build_lookup
+from embed_job.reuse.diff.before import Before, Change, held_of, held_table
 from embed_job.reuse.diff.compare import MAX_EXAMPLES, Comparison
 from embed_job.reuse.diff.facts import Diff, DocumentFacts, Examples, SplitFacts
 from embed_job.reuse.diff.forward import ForwardPasses
 from embed_job.reuse.diff.guards import refusals
 from embed_job.reuse.document_hash import Keys
-from embed_job.reuse.ledger import LedgerError, keys_of, numbers_of
+from embed_job.reuse.ledger import LedgerError
 from embed_job.reuse.lookup import Lookup
 from embed_job.reuse.rebuild import ledger_of
-from embed_job.reuse.sorted_table import Entries
 from embed_job.reuse.splits import EarlierSplit, earlier_splits, truncates_at
 from embed_job.source import Split
 from embed_job.source.reader import SplitReader
@@ -93,11 +93,10 @@ def _read(
     plan: Plan, parted: _Parted, chunker: Chunker | None, scratch: Path, *, reuse: bool
 ) -> tuple[Comparison, ForwardPasses, list[str]]:
     """Compare what is new with what was; what is to be embedded; what can't be compared."""
-    lookup = _lookup(plan, scratch / "lookup") if reuse else None
-    held, lost = _held(plan, parted.replaced)
-    count = sum(manifest.counts.documents.written for manifest in parted.replaced)
-    before = Before(scratch / "before", held, documents=count)
-    comparison = Comparison(before, lookup.has_documents if lookup else None)
+    held = _Held(scratch / "before", parted.replaced)
+    lookup = _lookup(plan, scratch / "lookup", held.see) if reuse else None
+    held.read(plan)
+    comparison = Comparison(held.close(), lookup.has_documents if lookup else None)
     forward = ForwardPasses(
         chunker,
         partial(_has_vector, lookup),
@@ -107,7 +106,7 @@ def _read(
         _take(plan, manifest, comparison)
     for split in parted.new:
         forward.add(comparison.read(partial(_admission, plan, split)))
-    return comparison, forward, lost
+    return comparison, forward, held.lost
 
 
 def _part(plan: Plan, job: JobManifest | None) -> _Parted:
@@ -131,13 +130,13 @@ def _why_not(plan: Plan) -> str:
     return ""
 
 
-def _lookup(plan: Plan, folder: Path) -> Lookup | None:
-    """What a run takes over, by hash; None where there is nothing."""
+def _lookup(plan: Plan, folder: Path, seen: Seen) -> Lookup | None:
+    """What a run takes over, by hash; None where there is nothing. seen: as of build_lookup."""
     earlier = earlier_splits(plan)
     if not earlier:
         return None
     limit = truncates_at(plan.spec, plan.dataset.max_tokens)
-    build_lookup(folder, plan.target, earlier, truncates_at=limit)
+    build_lookup(folder, plan.target, earlier, truncates_at=limit, seen=seen)
     return Lookup(folder)
 
 
@@ -147,39 +146,55 @@ def _has_vector(lookup: Lookup | None, contents: Keys) -> npt.NDArray[np.bool_]:
     return np.asarray(lookup.contents(contents) >= 0)
 
 
-def _held(plan: Plan, replaced: Sequence[SplitManifest]) -> tuple[Iterator[Entries], list[str]]:
-    """The documents of replaced splits, split by split; and, as they are taken, which of these
-    can't be read any more."""
-    lost: list[str] = []
+class _Held:
+    """The documents of replaced splits, from ledgers that are read once, for whoever needs them.
 
-    def blocks() -> Iterator[Entries]:
-        for number, manifest in enumerate(replaced):
+    lost: what can't be compared any more, a sentence each.
+    """
+
+    def __init__(self, folder: Path, replaced: Sequence[SplitManifest]) -> None:
+        self.lost: list[str] = []
+        self._folder = folder
+        self._awaited = {manifest.split: at for at, manifest in enumerate(replaced)}
+        self._replaced = replaced
+        count = sum(manifest.counts.documents.written for manifest in replaced)
+        self._table = held_table(folder, documents=count)
+
+    def see(self, split: EarlierSplit, ledger: pa.Table | LedgerError) -> None:
+        """Take from a ledger that was read for something else."""
+        number = self._awaited.pop(split.manifest.split, None)
+        if number is None:
+            return
+        if isinstance(ledger, LedgerError):
+            name = split.manifest.split[:12]
+            self.lost.append(f"split {name} of the last generation can't be compared: {ledger}")
+        else:
+            self._table.add(held_of(ledger, number))
+
+    def read(self, plan: Plan) -> None:
+        """Read those that were not seen."""
+        for number in list(self._awaited.values()):
+            manifest = self._replaced[number]
             try:
-                yield _documents_of(plan, manifest, number)
+                found: pa.Table | LedgerError = _ledger(plan, manifest)
             except LedgerError as error:
-                lost.append(
-                    f"split {manifest.split[:12]} of the last generation can't be compared: {error}"
-                )
+                found = error
+            self.see(EarlierSplit(plan.commits.folder, manifest), found)
 
-    return blocks(), lost
+    def close(self) -> Before:
+        self._table.close()
+        return Before(self._folder)
 
 
-def _documents_of(plan: Plan, manifest: SplitManifest, number: int) -> Entries:
-    """A committed split's documents by its ledger, as HELD."""
+def _ledger(plan: Plan, manifest: SplitManifest) -> pa.Table:
+    """A committed split's. Raises LedgerError."""
     limit = truncates_at(plan.spec, plan.dataset.max_tokens)
     split = EarlierSplit(plan.commits.folder, manifest)
-    ledger = ledger_of(plan.target, split, truncates_at=limit)
-    first = np.flatnonzero(numbers_of(ledger, "chunk", np.int32) == 0)
-    held = np.zeros(len(first), dtype=HELD)
-    held["head"] = numbers_of(ledger, "doc", np.uint64)[first]
-    held["document"] = keys_of(ledger, "document")["head"][first]
-    held["text"] = numbers_of(ledger, "text", np.uint64)[first]
-    held["split"] = number
-    return held
+    return ledger_of(plan.target, split, truncates_at=limit)
 
 
 def _take(plan: Plan, manifest: SplitManifest, comparison: Comparison) -> None:
-    held = _documents_of(plan, manifest, 0)
+    held = held_of(_ledger(plan, manifest), 0)
     comparison.take(held["head"], held["document"], held["text"])
 
 
