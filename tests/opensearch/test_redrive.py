@@ -84,7 +84,10 @@ def test_killed_in_the_middle_it_can_be_run_again(
     landed = set(REFUSED) & refused.documents().keys()
     assert landed
     refused.load()
-    assert {letter["id"] for letter in refused.letters()} == set(REFUSED) - landed
+    # A request that was under way may have been applied since.
+    left = set(REFUSED) - refused.documents().keys()
+    assert left <= set(REFUSED) - landed
+    assert {letter["id"] for letter in refused.letters()} == left
     assert redriven(refused, ExitCode.OK)["remaining"] == 0
     refused.assert_whole(calm)
 

@@ -78,3 +78,7 @@ class Known:
         if files != self._files:
             self._generations.append(frozenset(row.content_hash for row in rows.values()))
         self._files = files
+
+    def replace_more(self) -> None:
+        """The next run replaces something, whatever its files: what another has left behind."""
+        self._files = frozenset()

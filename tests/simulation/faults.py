@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 
 import psutil
@@ -88,17 +89,18 @@ def two_runs(world: World, pipeline: Pipeline) -> None:
     """Two at once: one is alive and slow, the other leaves the work to it."""
     with world.nothing_amiss(pipeline):
         first = world.program.start(*world.run_command(pipeline))
-        workers = psutil.Process(first.pid)
-        assert wait_until(lambda: pipeline.output.holder() and workers.children(), first)
-        asleep = workers.children(recursive=True)
-        for worker in asleep:
-            worker.suspend()
+        parent = psutil.Process(first.pid)
+        assert wait_until(lambda: pipeline.output.holder() and parent.children(), first)
+        leaving = world.program.start(*world.run_command(pipeline))
         try:
-            second = world.program.run(*world.run_command(pipeline))
+            while leaving.poll() is None:  # workers that come up later sleep as well
+                for worker in parent.children(recursive=True):
+                    worker.suspend()
+                time.sleep(0.02)
         finally:
-            for worker in asleep:
+            for worker in parent.children(recursive=True):
                 worker.resume()
-        done = ended(first)
+        second, done = ended(leaving), ended(first)
     assert done.code == 0, done.told
     assert second.code == OUTPUT, second.told
     assert "is at work on this output" in second.told
@@ -112,9 +114,10 @@ def zombie(world: World, pipeline: Pipeline) -> None:
     assert wait_until(lambda: pipeline.output.committed().keys() - pipeline.counted, asleep)
     os.killpg(asleep.pid, signal.SIGSTOP)
     try:
+        _, overtaken = world.embedded_since(pipeline)
         world.corpus.live_through(2)
         world.publish()
-        world.night(pipeline)
+        world.night(pipeline, overtaken=overtaken)
         generation = pipeline.output.generation()
     finally:
         os.killpg(asleep.pid, signal.SIGCONT)
@@ -123,7 +126,9 @@ def zombie(world: World, pipeline: Pipeline) -> None:
     assert pipeline.output.generation() == generation
     same(world.index.rows(), pipeline.rows, "the index")
     # What it still committed of yesterday's input counts for nothing, and the next run removes it.
-    pipeline.counted |= pipeline.output.committed().keys()
+    if late := pipeline.output.committed().keys() - pipeline.counted:
+        pipeline.counted |= late
+        pipeline.known.replace_more()
     world.night(pipeline)
     world.notes.append("a run that slept through its successor was fenced")
 
