@@ -139,7 +139,7 @@ class World:
             assert np.allclose(vector, first, atol=1e-5), f"{row} has the vector of another text"
         fresh, embedded = self.embedded_since(pipeline)
         new = pipeline.known.new_among(expected)
-        assert new <= embedded <= new + overtaken, "forward passes"
+        assert new <= embedded <= new + overtaken, f"{embedded} forward passes, {new} new texts"
         self.notes.append(f"{embedded} of {len(expected)} chunks embedded")
         pipeline.counted |= fresh
         pipeline.known.commit(expected, files=self.corpus.versions())
