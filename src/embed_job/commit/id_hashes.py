@@ -6,9 +6,7 @@ What compares the ids of a whole job holds one range at a time, whatever the job
 from __future__ import annotations
 
 import io
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import numpy as np
 from embed_job.ids import Hashes
 from embed_job.manifest import SplitManifest
 from embed_job.storage import Store, join
+from embed_job.storage.read_ahead import read_ahead
 
 HASHES_IN_MEMORY = 1 << 22
 """Hashes that are sorted at a time: 32 MiB, and as much again for the sort."""
@@ -23,10 +22,6 @@ HASHES_IN_MEMORY = 1 << 22
 _HASHES_GATHERED = 1 << 20
 """Hashes that are handed out to the ranges at a time: 8 MiB. A billion ids have 239 ranges; each
 split's few thousand alone would open every range's file for some bytes."""
-
-_PARALLEL_READS = 16
-"""A file of ids is small and S3 far away: one after the other, 27,000 of them take a quarter of an
-hour."""
 
 
 def ids_of(store: Store, folder: str, manifest: SplitManifest) -> Hashes:
@@ -48,20 +43,9 @@ def all_ids(store: Store, folder: str, manifests: Iterable[SplitManifest]) -> It
     3.11 a parse that another thread's parse interrupts can raise SystemError: they share one
     count of the depth (python/cpython#106905).
     """
-    waiting: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-        try:
-            for manifest in manifests:
-                if manifest.ids is None:
-                    continue
-                waiting.append(pool.submit(store.read, join(folder, manifest.ids)))
-                if len(waiting) == _PARALLEL_READS:
-                    yield _decoded(waiting.popleft().result())
-            while waiting:
-                yield _decoded(waiting.popleft().result())
-        finally:
-            for future in waiting:
-                future.cancel()
+    names = (manifest.ids for manifest in manifests if manifest.ids is not None)
+    for _, data in read_ahead(lambda name: store.read(join(folder, name)), names):
+        yield _decoded(data)
 
 
 def _gathered(arrays: Iterable[Hashes]) -> Iterator[Hashes]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,7 @@ from embed_job.reuse.rebuild import ledger_of
 from embed_job.reuse.sorted_table import Entries, SortedTable
 from embed_job.reuse.splits import EarlierSplit
 from embed_job.storage import Store, join
-
-_PARALLEL_READS = 16
+from embed_job.storage.read_ahead import read_ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +88,11 @@ def _ledgers(
     store: Store, splits: Sequence[EarlierSplit], truncates_at: int | None
 ) -> Iterator[tuple[EarlierSplit, pa.Table | LedgerError]]:
     """Ledger after ledger; as many as are read at a time are held."""
-    waiting: deque[tuple[EarlierSplit, Future[bytes | None]]] = deque()
-
-    def take() -> tuple[EarlierSplit, pa.Table | LedgerError]:
-        split, future = waiting.popleft()
+    for split, data in read_ahead(partial(_read, store), splits):
         try:
-            return split, ledger_of(
-                store, split, truncates_at=truncates_at, data=future.result() or b""
-            )
+            yield split, ledger_of(store, split, truncates_at=truncates_at, data=data or b"")
         except LedgerError as error:
-            return split, error
-
-    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-        try:
-            for split in splits:
-                waiting.append((split, pool.submit(_read, store, split)))
-                if len(waiting) == _PARALLEL_READS:
-                    yield take()
-            while waiting:
-                yield take()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+            yield split, error
 
 
 def _read(store: Store, split: EarlierSplit) -> bytes | None:
